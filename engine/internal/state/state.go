@@ -174,10 +174,11 @@ func openBadger(dir string, log func(string, ...any)) (*badger.DB, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := checkTables(o); err != nil {
-		return nil, damaged(dir, err)
+	var bdb *badger.DB
+	err := checkTables(o)
+	if err == nil {
+		bdb, err = badger.Open(o)
 	}
-	bdb, err := badger.Open(o)
 	switch {
 	case err == nil:
 		return bdb, nil
