@@ -218,6 +218,7 @@ func TestDieAtFailpoint(t *testing.T) {
 		"small:commit.before":  1,
 		"small:commit.after":   2,
 		"large:commit.before":  1,
+		"large:commit.pieces":  1,
 		"large:commit.journal": 2,
 		"large:commit.after":   2,
 	} {

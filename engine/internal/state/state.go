@@ -49,8 +49,9 @@ type Options struct {
 	// Log gets Badger's own messages and what maintenance did: a constant message, then keys and values, as the Debug method of
 	// hclog.Logger and slog.Logger takes them. Nil is silent.
 	Log func(msg string, args ...any)
-	// Failpoint is called on the committing goroutine at commit.before (nothing written), commit.journal (a change that spans
-	// transactions is promised, not yet applied) and commit.after (durable, not yet acknowledged). For crash tests; nil otherwise.
+	// Failpoint is called on the committing goroutine at commit.before (nothing written) and commit.after (durable, not yet
+	// acknowledged), and for a change that spans transactions also at commit.pieces (written, not promised) and commit.journal
+	// (promised, not applied). For crash tests; nil otherwise.
 	Failpoint func(name string)
 }
 
