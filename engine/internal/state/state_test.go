@@ -346,6 +346,45 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
+// A change that is larger than a file of the value log, with a reader beside it.
+func TestLargeChange(t *testing.T) {
+	dir := t.TempDir()
+	db := open(t, dir)
+	commit(t, db, &state.Change{Parcels: []state.Parcel{{ID: 1, Body: []byte("small")}}})
+	stop := make(chan struct{})
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				if _, err := db.Parcel(1); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		}
+	})
+	var c state.Change
+	for i := range 150 {
+		body := make([]byte, 1<<20)
+		body[0] = byte(i)
+		c.Parcels = append(c.Parcels, state.Parcel{ID: uint64(i + 2), Body: body, Opaque: true})
+	}
+	commit(t, db, &c)
+	close(stop)
+	reader.Wait()
+	for range 2 {
+		for _, want := range c.Parcels {
+			if p, err := db.Parcel(want.ID); err != nil || !bytes.Equal(p.Body, want.Body) {
+				t.Fatalf("parcel %d: %d bytes, %v; want %d", want.ID, len(p.Body), err, len(want.Body))
+			}
+		}
+		db = reopen(t, db, dir)
+	}
+}
+
 func TestWrongRows(t *testing.T) {
 	db := open(t, t.TempDir())
 	for _, o := range []state.Owing{
