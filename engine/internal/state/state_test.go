@@ -91,8 +91,8 @@ func fullChange() *state.Change {
 			Step: "sink.kintone.log", Parcel: 1, Rows: 500, IDs: ids(500),
 			Groups: []state.Group{
 				{Rows: []uint32{0, 7, 8, 499}, Door: "sink.kintone.log", Cause: "sink down", Code: "GAIA_DA02", Since: since, Tries: 3},
-				{Rows: []uint32{1}, Dead: true, Final: true, Kept: true, Raised: true, Door: "transform.wecom_media.got",
-					Also: []string{"sink.kintone.log", "sink.oss.large"}, Detail: "field 文件",
+				{Rows: []uint32{1}, Dead: true, Revisit: true, Kept: true, Raised: true, Door: "transform.wecom_media.got",
+					AboutAt: "sink.kintone.log", About: 9, Detail: "field 文件",
 					Due: since.Add(time.Hour), Deadline: since.Add(120 * time.Hour), Since: since},
 			},
 		}, {Step: "sink.oss.large", Parcel: 2, Rows: 1}},
