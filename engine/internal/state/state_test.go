@@ -317,6 +317,32 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// A table that the manifest does not name is what a kill in the middle of a compaction leaves: no damage.
+func TestHalfWrittenTable(t *testing.T) {
+	dir := t.TempDir()
+	commitAndClose(t, dir)
+	if err := os.WriteFile(filepath.Join(dir, "db", "000099.sst"), make([]byte, 1000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(load(t, open(t, dir), "archive").Owing); n != 2 {
+		t.Errorf("%d owing; want 2", n)
+	}
+}
+
+func TestMaintainEnds(t *testing.T) {
+	db := open(t, t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	db.Maintain(ctx)
+	if err := db.Compact(t.Context()); err != nil {
+		t.Errorf("compact an empty state: %v", err)
+	}
+	db.Close()
+	if err := db.Compact(t.Context()); !errors.Is(err, state.ErrClosed) {
+		t.Errorf("compact after close: %v; want ErrClosed", err)
+	}
+}
+
 func listing(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
