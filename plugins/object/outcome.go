@@ -23,31 +23,32 @@ type Refusal struct {
 // Outcome says what a refusal means for the row, as an error: a sentinel or an outcome. Status decides before code, because servers
 // that speak S3 disagree about codes (a wrong checksum is BadDigest on AWS and XAmzContentChecksumMismatch on MinIO).
 //
-// The service is down on 5xx and 429, and with an alarm on 401, 403, a redirect to another region and a missing bucket: waiting does
-// not cure those, but they are no reason to give up records. An unknown refusal is tried again: it neither blocks other records nor
+// The service is down on 5xx and 429, and with an alarm on 401, 403, a redirect to another region and a 404 that is not about the key
+// (a missing bucket, a user unknown to versitygw): waiting does not cure those, but they are no reason to give up records. An unknown refusal is tried again: it neither blocks other records nor
 // becomes a loss.
 func (r Refusal) Outcome() error {
-	detail := fmt.Errorf("%s: HTTP %d %s %s", r.Op, r.Status, r.Code, r.Trace)
 	code := r.code()
+	detail := fmt.Errorf("%s: HTTP %d %s %s", r.Op, r.Status, code, r.Trace)
 	switch {
 	case r.Status >= 500 || r.Status == http.StatusTooManyRequests || r.Code == "SlowDown":
 		return sdk.Down(code, detail).Err()
 	case r.Status >= 300 && r.Status < 400,
 		r.Status == http.StatusUnauthorized, r.Status == http.StatusForbidden,
-		r.Code == "NoSuchBucket", r.Code == "InvalidBucketName", r.Code == "AuthorizationHeaderMalformed":
+		r.Code == "InvalidBucketName", r.Code == "InvalidStorageClass", r.Code == "AuthorizationHeaderMalformed":
 		return sdk.DownAlarm(code, detail).Err()
 	}
 	switch r.Code {
-	case "ConditionalRequestConflict": // S3: two conditional writes at once; ask again
+	case "ConditionalRequestConflict", "NoSuchUpload": // S3: two conditional writes at once; somebody aborted
 		return sdk.Retry(0, code, detail).Err()
-	case "EntityTooLarge", "MetadataTooLarge", "KeyTooLongError", "InvalidObjectName", "InvalidStorageClass":
+	case "EntityTooLarge", "MetadataTooLarge", "KeyTooLongError", "InvalidObjectName":
 		return sdk.Reject(code, detail).Err()
-	case "NoSuchUpload":
-		return sdk.Retry(0, code, detail).Err()
 	}
 	switch r.Status {
 	case http.StatusNotFound:
-		return ErrNotFound
+		if r.Code == "" || r.Code == "NoSuchKey" || r.Code == "NotFound" { // an answer to HEAD has no body, hence no code
+			return ErrNotFound
+		}
+		return sdk.DownAlarm(code, detail).Err()
 	case http.StatusConflict, http.StatusPreconditionFailed: // FileAlreadyExists, FileImmutable; If-None-Match
 		return ErrTaken
 	}

@@ -269,6 +269,7 @@ func TestRefusals(t *testing.T) {
 		{403, "SignatureDoesNotMatch", sdk.VerdictRetry, "SignatureDoesNotMatch", true, true},
 		{403, "RequestTimeTooSkewed", sdk.VerdictRetry, "RequestTimeTooSkewed", true, true},
 		{404, "NoSuchBucket", sdk.VerdictRetry, "NoSuchBucket", true, true},
+		{404, "XAdminUserNotFound", sdk.VerdictRetry, "XAdminUserNotFound", true, true},
 		{301, "PermanentRedirect", sdk.VerdictRetry, "PermanentRedirect", true, true},
 		{404, "NoSuchUpload", sdk.VerdictRetry, "NoSuchUpload", false, false},
 		{409, "ConditionalRequestConflict", sdk.VerdictRetry, "ConditionalRequestConflict", false, false},
