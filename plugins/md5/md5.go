@@ -27,7 +27,7 @@ func Plugin() sdk.Plugin {
 			"A record without files gets the md5 of its body in meta.md5.",
 		Args: []sdk.Arg{
 			{Name: "again", Type: sdk.Durs, Default: []string{"10m", "2h", "24h"},
-				Doc: "Pauses between planned second times for a file that differs, counted from the record's time; the last one repeats."},
+				Doc: "Pauses before the planned second times of a file that differs; the last one repeats."},
 			{Name: "until", Type: sdk.Dur, Default: "120h",
 				Doc: "Age of a record at which planned second times end; WeCom keeps a file for 120 hours."},
 		},
@@ -93,7 +93,9 @@ func (t *transform) Apply(_ context.Context, call *sdk.Call) error {
 		r.SetMeta("md5_outcome", worst)
 		answer := sdk.Emit(r)
 		if worst == Mismatched && !row.Final {
-			if pause, deadline, ok := t.next(&r, call.Now); ok {
+			if pause, deadline, ok := t.next(row, call.Now); ok && row.Attempt > 0 && !slices.ContainsFunc(r.Files, hasBytes) {
+				answer = sdk.Retry(pause, "MD5_MISMATCHED", nil) // nothing new: what was delivered stays
+			} else if ok {
 				answer = answer.AskAgain(pause, deadline)
 			}
 		}
@@ -130,28 +132,19 @@ func judge(files []sdk.File) string {
 	return [...]string{"", Matched, NotCheckable, Mismatched}[rank]
 }
 
-// next finds the next planned second time. The plan is a line of instants counted from the record's own time: with the default,
-// 10m, 2h10m, 26h10m, 50h10m and so on. So nothing has to be remembered between two passes, and nothing is forgotten when the
-// engine starts anew. A last instant behind the deadline is moved in front of it by one first pause.
-func (t *transform) next(r *sdk.Record, now time.Time) (pause time.Duration, deadline time.Time, ok bool) {
-	start := since(r)
+// next is the next planned second time, while the deadline is ahead. A last one behind the deadline is moved in front of it by one
+// first pause: at the deadline the file is gone.
+func (t *transform) next(row *sdk.Row, now time.Time) (pause time.Duration, deadline time.Time, ok bool) {
+	start := since(&row.Record)
 	if start.IsZero() {
 		return 0, time.Time{}, false
 	}
 	deadline = start.Add(t.until)
-	at := start
-	for i := 0; !at.After(now); i++ {
-		step := t.again[min(i, len(t.again)-1)]
-		if i >= len(t.again) { // the rest of the line is regular: skip what has passed
-			at = at.Add(now.Sub(at).Truncate(step))
-		}
-		at = at.Add(step)
-	}
-	if last := deadline.Add(-t.again[0]); at.After(last) {
-		at = last
-	}
-	return at.Sub(now), deadline, at.After(now)
+	pause = min(t.again[min(row.Attempt, len(t.again)-1)], deadline.Sub(now)-t.again[0])
+	return pause, deadline, pause > 0
 }
+
+func hasBytes(f sdk.File) bool { return f.HasBytes() }
 
 // since is the instant that the deadline counts from: the record's time or, where it has none, when it was fetched.
 func since(r *sdk.Record) time.Time {
