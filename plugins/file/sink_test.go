@@ -206,6 +206,23 @@ func TestDeathAtEveryByte(t *testing.T) {
 	}
 }
 
+// Entries behind a damaged one must not come back to life when the file has grown past them.
+func TestStaleEntriesAreGone(t *testing.T) {
+	b := newBench(t)
+	b.done(row("1", "one"), row("2", "two"), row("3", "three"))
+	b.sink.Close(context.Background())
+	ids, _ := os.ReadFile(b.path + ".ids")
+	ids[entrySize] ^= 1 // the entry of "1"
+	write(t, b.path+".ids", string(ids))
+	b.reopen()
+	b.done(row("4", "one line\tas long as two"))
+	b.reopen()
+	b.done(row("1", "one"), row("2", "two"), row("3", "three"), row("4", ""))
+	if got, want := b.content(), "one line\tas long as two\none\ntwo\nthree\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // A disk that lost what it had acknowledged loses records, but the sink writes them again and still none twice.
 func TestLostTailComesAgain(t *testing.T) {
 	b := newBench(t)
