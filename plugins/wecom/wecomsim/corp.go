@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -109,13 +108,10 @@ func newCorp(c Corp) (*corp, error) {
 	if c.ID == "" || c.Secret == "" {
 		return nil, fmt.Errorf("corp without id or secret")
 	}
-	if !slices.IsSortedFunc(c.Messages, func(a, b Message) int {
-		if a.Seq < b.Seq {
-			return -1
+	for i := 1; i < len(c.Messages); i++ {
+		if c.Messages[i].Seq <= c.Messages[i-1].Seq {
+			return nil, fmt.Errorf("corp %s: seq %d does not rise", c.ID, c.Messages[i].Seq)
 		}
-		return 1
-	}) {
-		return nil, fmt.Errorf("corp %s: messages are not in strictly rising order of seq", c.ID)
 	}
 	for _, m := range c.Messages {
 		switch {
