@@ -10,7 +10,7 @@ import (
 // Row is one record of a call.
 type Row struct {
 	Record
-	Args  json.RawMessage // values of the per-record arguments, a JSON object; nil when the component has none
+	Args json.RawMessage // values of the per-record arguments, a JSON object; nil when the component has none
 	// Attempt counts the earlier planned times this row was asked: 0 on its first pass, more on a revisit or replay. On a later attempt
 	// that brings nothing new, answer [Retry]: what an earlier pass delivered stays as it is.
 	Attempt int
