@@ -86,8 +86,8 @@ func again(t testing.TB, message []byte) []sdk.File {
 }
 
 func TestOnlyTheIDIsTaken(t *testing.T) {
-	const body = `{ "msgtype":"mixed", "mixed":{"item":[{"type":"image","content":"{ \"w\":\"\\u4f60\\n\\\/\", \"\u0073dkfileid\":\"CgR\\u002babc\",\"h\" : 1e2}"}]},"é":"é"}`
-	const want = `{ "msgtype":"mixed", "mixed":{"item":[{"type":"image","content":"{ \"w\":\"\\u4f60\\n\\\/\", \"\u0073dkfileid\":\"\",\"h\" : 1e2}"}]},"é":"é"}`
+	const body = `{ "msgtype":"mixed", "mixed":{"item":[{"type":"image","content":"{ \"e\":\"\ud83d\ude00\ud83d\u0041\u00e9\", \"w\":\"\\u4f60\\n\\\/\", \"\u0073dkfileid\":\"CgR\\u002babc\",\"h\" : 1e2}"}]},"é":"é"}`
+	const want = `{ "msgtype":"mixed", "mixed":{"item":[{"type":"image","content":"{ \"e\":\"\ud83d\ude00\ud83d\u0041\u00e9\", \"w\":\"\\u4f60\\n\\\/\", \"\u0073dkfileid\":\"\",\"h\" : 1e2}"}]},"é":"é"}`
 	r, b := parsed(t, "m", body)
 	if string(b.Message) != want {
 		t.Errorf("got  %s\nwant %s", b.Message, want)
