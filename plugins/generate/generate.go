@@ -95,7 +95,7 @@ func (s *source) Read(ctx context.Context, position []byte, out sdk.Emitter) err
 	}
 	perPage := s.perPage()
 	start, first := s.clock.Now(), last
-	for s.args.Count == 0 || last < s.args.Count {
+	for ctx.Err() == nil && (s.args.Count == 0 || last < s.args.Count) {
 		n := perPage
 		if left := s.args.Count - last; s.args.Count != 0 && left < n {
 			n = left
@@ -113,7 +113,7 @@ func (s *source) Read(ctx context.Context, position []byte, out sdk.Emitter) err
 			}
 		}
 	}
-	if last == first { // nothing was left, but somebody may wait to hear it
+	if last == first && ctx.Err() == nil { // nothing was left, but somebody may wait to hear it
 		return ended(ctx, out.Emit(ctx, sdk.Page{Position: position, Drained: true}))
 	}
 	return nil

@@ -3,6 +3,7 @@ package parse
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -145,10 +146,10 @@ func (m *message) number(name string) string {
 	return ""
 }
 
-// instant is the time of a message; 0, which old messages have, and what no calendar knows are not known.
+// instant is the time of a message; it is not known for 0, which old messages have, and beyond 2262, where nanoseconds end.
 func instant(ms string) time.Time {
 	n, err := strconv.ParseInt(ms, 10, 64)
-	if err != nil || n <= 0 || n > 253402300799999 { // end of year 9999
+	if err != nil || n <= 0 || n > math.MaxInt64/int64(time.Millisecond) {
 		return time.Time{}
 	}
 	return time.UnixMilli(n).UTC()
