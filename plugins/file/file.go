@@ -17,7 +17,7 @@ func Plugin() sdk.Plugin {
 			Args: []sdk.Arg{
 				{Name: "path", Type: sdk.String, Required: true, Doc: "The file. It may only grow."},
 				{Name: "kind", Type: sdk.String, Default: "text/1", Doc: "Kind of the records, for example \"chat.message/1\"."},
-				{Name: "every", Type: sdk.Dur, Default: "", Doc: "How often to look whether the file has grown; \"\" = read it once. When it may grow, a line without newline is not taken yet."},
+				{Name: "every", Type: sdk.Dur, Doc: "How often to look whether the file has grown; left out, it is read once. When it may grow, a line without newline is not taken yet."},
 			},
 			NewSource: func() sdk.Source { return &source{} },
 		},
