@@ -69,6 +69,7 @@ type Server struct {
 
 	listening sync.Mutex
 	http      *http.Server // nil while connections are refused
+	port      net.Listener
 	serving   sync.WaitGroup
 
 	faults faults
@@ -159,7 +160,7 @@ func (s *Server) listen() error {
 		l = tls.NewListener(l, s.o.TLS)
 	}
 	server := &http.Server{Handler: http.HandlerFunc(s.serve), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
-	s.http = server
+	s.http, s.port = server, l
 	s.serving.Go(func() { server.Serve(l) })
 	return nil
 }
@@ -169,6 +170,7 @@ func (s *Server) hangUp() {
 	s.listening.Lock()
 	defer s.listening.Unlock()
 	if s.http != nil {
+		s.port.Close() // the server knows its port only once Serve has begun
 		s.http.Close()
 		s.http = nil
 	}
