@@ -33,11 +33,10 @@ type attachment struct {
 func (it *item) planFiles(wanted map[string][]int, overflow string, whole map[string]string) error {
 	for _, field := range slices.Sorted(maps.Keys(wanted)) {
 		for _, index := range wanted[field] {
-			at := slices.IndexFunc(it.row.Files, func(f sdk.File) bool { return f.Index == index })
-			if at < 0 {
+			if index < 0 || index >= len(it.row.Files) {
 				return &rejection{"BAD_ARGUMENTS", field, fmt.Sprintf("the record has no file %d", index)}
 			}
-			f := &it.row.Files[at]
+			f := &it.row.Files[index]
 			switch {
 			case !f.HasBytes():
 				it.missing[field] = append(it.missing[field], f)
