@@ -106,7 +106,7 @@ func TestChatPolls(t *testing.T) {
 }
 
 func TestChatKeepsToTheRate(t *testing.T) {
-	w := newWorld(t, 60)
+	w := newWorld(t, 20)
 	for seq := 1; seq <= 700; seq++ {
 		m := message(seq, w.begin)
 		m.EndsPage = true
@@ -187,6 +187,19 @@ func TestChatDuplicates(t *testing.T) {
 	got, err := w.read(w.source(`{}`), nil, drained)
 	if err != nil || len(got[0].Records) != 2 || got[0].Records[0].Seq != 3 || got[0].Records[1].Seq != 5 {
 		t.Errorf("got %+v, error %v", got[0].Records, err)
+	}
+}
+
+// The position is the greatest seq of a page, in whatever order it comes; the records keep that order.
+func TestChatOutOfOrder(t *testing.T) {
+	w := newWorld(t, 60)
+	for i, served := range []string{`{"seq":9,"msgid":"a"}`, `{"seq":4,"msgid":"b"}`} {
+		w.corp.Messages = append(w.corp.Messages, wecomsim.Message{Seq: uint64(8 + i), Time: w.begin, Served: []byte(served)})
+	}
+	w.serve()
+	got, err := w.read(w.source(`{}`), nil, drained)
+	if err != nil || string(got[0].Position) != "9" || got[0].Records[0].ID != "a" || got[0].Records[1].ID != "b" {
+		t.Errorf("got %+v, error %v", got, err)
 	}
 }
 

@@ -139,7 +139,7 @@ func TestMediaLateFile(t *testing.T) {
 
 // A file that comes hours later, and one that never comes.
 func TestMediaUntilTheDeadline(t *testing.T) {
-	w := newWorld(t, 36000)
+	w := newWorld(t, 100000)
 	w.file("hours", []byte("late"), func(m *wecomsim.Media) { m.AvailableFrom = w.begin.Add(30 * time.Hour) })
 	w.file("never", []byte("never"), func(m *wecomsim.Media) { m.AvailableFrom = w.begin.Add(999 * time.Hour) })
 	w.serve()
@@ -174,9 +174,10 @@ func TestMediaUntilTheDeadline(t *testing.T) {
 			if o.After < 0 || o.After > time.Hour {
 				t.Fatalf("%s: asks again after %v", name, o.After)
 			}
+			w.clock.Sleep(t.Context(), o.After)
 		}
 	}
-	if at := arrived.Sub(w.begin); at < 30*time.Hour || at > 60*time.Hour {
+	if at := arrived.Sub(w.begin); at < 30*time.Hour || at > 119*time.Hour {
 		t.Errorf("the late file came after %v", at)
 	}
 }
@@ -386,6 +387,24 @@ func TestMediaDeadlineWithoutTime(t *testing.T) {
 	outcomes, _ := w.apply(w.media(`{}`), row)
 	if due := outcomes[0].Due; !due.Equal(w.begin.Add(119 * time.Hour)) {
 		t.Errorf("got deadline %v", due)
+	}
+}
+
+// The last two hours are asked more often, and the deadline is not overslept.
+func TestMediaLastHours(t *testing.T) {
+	w := newWorld(t, 60)
+	w.file("late", nil, func(m *wecomsim.Media) { m.AvailableFrom = w.begin.Add(time.Hour) })
+	w.serve()
+	hour := w.row("a", "late")
+	hour.Time = w.begin.Add(-119 * time.Hour)
+	minutes := w.row("b", "late")
+	minutes.Time = w.begin.Add(-119*time.Hour - 55*time.Minute)
+	outcomes, _ := w.apply(w.media(`{"again":["1h"]}`), hour, minutes)
+	if after := outcomes[0].After; after != 10*time.Minute {
+		t.Errorf("an hour before the end: asks again after %v, want 10m", after)
+	}
+	if after := outcomes[1].After; after <= 0 || after > 5*time.Minute {
+		t.Errorf("five minutes before the end: asks again after %v", after)
 	}
 }
 
