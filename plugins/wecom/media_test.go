@@ -96,11 +96,13 @@ func TestMediaWanted(t *testing.T) {
 // joins it: the service sees each shard asked once.
 func TestMediaLateFile(t *testing.T) {
 	w := newWorld(t, 1)
-	w.file("slow", bytes.Repeat([]byte("x"), 1300000), nil)
+	release := make(chan struct{})
+	w.file("slow", bytes.Repeat([]byte("x"), 1300000), func(m *wecomsim.Media) {
+		m.Fail = func(int) int { <-release; return 0 }
+	})
 	w.file("fast", []byte("fast"), nil)
 	w.serve()
-	w.Fault(wecomsim.Fault{FileID: "slow", Slow: 300 * time.Millisecond})
-	m := w.media(`{"wait":"200ms","again":["1m","5m"]}`)
+	m := w.media(`{"wait":"2s","again":["1m","5m"]}`)
 	row := w.row("a", "slow", "fast")
 	outcomes, order := w.apply(m, row, w.row("b"), w.row("c", "fast"))
 	if got := fmt.Sprint(order); got != "[1 2 0]" {
@@ -115,6 +117,7 @@ func TestMediaLateFile(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 
+	close(release)
 	row = again(row, o)
 	for tries := 0; ; tries++ {
 		outcomes, _ = w.apply(m, row)
@@ -321,17 +324,20 @@ func TestMediaOrder(t *testing.T) {
 // When the engine goes, downloads end and nothing is left in the spool but what was handed over.
 func TestMediaClose(t *testing.T) {
 	w := newWorld(t, 1)
+	release := make(chan struct{})
 	w.file("hang", bytes.Repeat([]byte("x"), 1300000), nil)
-	w.file("unclaimed", []byte("unclaimed"), nil)
+	w.file("unclaimed", []byte("unclaimed"), func(m *wecomsim.Media) {
+		m.Fail = func(int) int { <-release; return 0 }
+	})
 	w.file("fast", []byte("fast"), nil)
 	w.serve()
 	w.Fault(wecomsim.Fault{FileID: "hang", Hang: true})
-	w.Fault(wecomsim.Fault{FileID: "unclaimed", Slow: 200 * time.Millisecond})
 	m := component(t, "wecom_media").NewTransform()
-	if err := m.Open(t.Context(), w.env(`{"wait":"100ms"}`)); err != nil {
+	if err := m.Open(t.Context(), w.env(`{"wait":"2s"}`)); err != nil {
 		t.Fatal(err)
 	}
 	w.apply(m, w.row("a", "hang"), w.row("b", "unclaimed"), w.row("c", "fast"))
+	close(release)
 	for w.Calls("ww1").Shards < 2 {
 		time.Sleep(5 * time.Millisecond)
 	}
