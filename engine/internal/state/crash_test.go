@@ -127,7 +127,7 @@ func TestKill(t *testing.T) {
 	var acked [workers]int
 	for round := range 10 {
 		cmd, lines := child(t, "commit", dir)
-		for i := 50 + rand.IntN(200); i > 0 && lines.Scan(); i-- {
+		for i := 30 + rand.IntN(90); i > 0 && lines.Scan(); i-- {
 			readAck(t, lines.Text(), &acked)
 		}
 		if err := cmd.Process.Kill(); err != nil {
@@ -168,7 +168,7 @@ func TestKill(t *testing.T) {
 			}
 			acked[g] = at[g]
 		}
-		if owing["sink.many"] != spread {
+		if at[0] > 0 && owing["sink.many"] != spread {
 			t.Errorf("round %d: %d of the large change; want %d", round, owing["sink.many"], spread)
 		}
 		db.Close()

@@ -31,7 +31,7 @@ func TestRename(t *testing.T) {
 	c.Checkpoints[0].Source = "source.wecom_chat.archive"
 	c.Owing[0].Step, c.Steps[0].Address = "sink.kintone.chat", "sink.kintone.chat"
 	c.Owing[0].Groups[0].Door = "sink.kintone.chat"
-	c.Owing[0].Groups[1].Also[0] = "sink.kintone.chat"
+	c.Owing[0].Groups[1].AboutAt = "sink.kintone.chat"
 	want := state.Snapshot{Checkpoints: c.Checkpoints, Owing: c.Owing, Steps: c.Steps, LastEvent: 5, NextParcel: 3}
 	for range 2 {
 		same(t, "renamed", load(t, db, "archive"), want)
@@ -50,14 +50,14 @@ func TestRenameOntoDoor(t *testing.T) {
 	dir := t.TempDir()
 	db := open(t, dir)
 	commit(t, db, &state.Change{Pipeline: "p", Owing: []state.Owing{
-		{Step: "sink.a.old", Parcel: 1, Rows: 1, Groups: []state.Group{{Rows: []uint32{0}, Door: "sink.a.old", Also: []string{"sink.a.new"}}}},
+		{Step: "sink.a.old", Parcel: 1, Rows: 1, Groups: []state.Group{{Rows: []uint32{0}, Door: "sink.a.old", AboutAt: "sink.a.new", About: 7}}},
 	}})
 	if err := db.Rename("p", "sink.a.old", "sink.a.new"); err != nil {
 		t.Fatal(err)
 	}
 	commit(t, db, &state.Change{Pipeline: "p", Owing: []state.Owing{{Step: "sink.a.new", Parcel: 2, Rows: 1}}})
 	want := []state.Owing{
-		{Step: "sink.a.new", Parcel: 1, Rows: 1, Groups: []state.Group{{Rows: []uint32{0}, Door: "sink.a.new", Also: []string{"sink.a.new"}}}},
+		{Step: "sink.a.new", Parcel: 1, Rows: 1, Groups: []state.Group{{Rows: []uint32{0}, Door: "sink.a.new", AboutAt: "sink.a.new", About: 7}}},
 		{Step: "sink.a.new", Parcel: 2, Rows: 1},
 	}
 	for range 2 {

@@ -20,7 +20,7 @@ import (
 func TestNothingReadable(t *testing.T) {
 	const text, control = "预算在附件里 budget 2026.xlsx", "control 对照 in an opaque body"
 	b := []byte(text)
-	group := state.Group{Rows: []uint32{0}, Door: "sink." + text, Also: []string{text}, Cause: text, Code: text, Detail: text}
+	group := state.Group{Rows: []uint32{0}, Door: "sink." + text, AboutAt: text, Cause: text, Code: text, Detail: text}
 	c := &state.Change{
 		Pipeline:    text,
 		Checkpoints: []state.Checkpoint{{Source: "source." + text, Position: b, Stats: b}},

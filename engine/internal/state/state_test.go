@@ -91,8 +91,8 @@ func fullChange() *state.Change {
 			Step: "sink.kintone.log", Parcel: 1, Rows: 500, IDs: ids(500),
 			Groups: []state.Group{
 				{Rows: []uint32{0, 7, 8, 499}, Door: "sink.kintone.log", Cause: "sink down", Code: "GAIA_DA02", Since: since, Tries: 3},
-				{Rows: []uint32{1}, Dead: true, Final: true, Kept: true, Raised: true, Door: "transform.wecom_media.got",
-					Also: []string{"sink.kintone.log", "sink.oss.large"}, Detail: "field 文件",
+				{Rows: []uint32{1}, Dead: true, Revisit: true, Kept: true, Raised: true, Door: "transform.wecom_media.got",
+					AboutAt: "sink.kintone.log", About: 9, Detail: "field 文件",
 					Due: since.Add(time.Hour), Deadline: since.Add(120 * time.Hour), Since: since},
 			},
 		}, {Step: "sink.oss.large", Parcel: 2, Rows: 1}},
@@ -314,6 +314,32 @@ func TestDamage(t *testing.T) {
 				t.Errorf("got %v; want ErrDamaged that says what to do", err)
 			}
 		})
+	}
+}
+
+// A table that the manifest does not name is what a kill in the middle of a compaction leaves: no damage.
+func TestHalfWrittenTable(t *testing.T) {
+	dir := t.TempDir()
+	commitAndClose(t, dir)
+	if err := os.WriteFile(filepath.Join(dir, "db", "000099.sst"), make([]byte, 1000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(load(t, open(t, dir), "archive").Owing); n != 2 {
+		t.Errorf("%d owing; want 2", n)
+	}
+}
+
+func TestMaintainEnds(t *testing.T) {
+	db := open(t, t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	db.Maintain(ctx)
+	if err := db.Compact(t.Context()); err != nil {
+		t.Errorf("compact an empty state: %v", err)
+	}
+	db.Close()
+	if err := db.Compact(t.Context()); !errors.Is(err, state.ErrClosed) {
+		t.Errorf("compact after close: %v; want ErrClosed", err)
 	}
 }
 
