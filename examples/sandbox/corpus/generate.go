@@ -261,7 +261,7 @@ func (g *generator) number(drafts []*draft) *truth.Truth {
 			m.KeyVersion = 4
 		}
 		if g.options.LateKey && i > n/2 && i%50 == 0 && d.damage == wecomsim.None {
-			d.keyVersion = 5
+			d.keyVersion = LateKeyVersion
 		}
 		if d.keyVersion != 0 {
 			m.KeyVersion = d.keyVersion
@@ -316,7 +316,10 @@ func stringList(s []string) list {
 func (d *draft) truth(m wecomsim.Message, o Options) truth.Message {
 	sum := sha256.Sum256(m.Plain)
 	t := truth.Message{Seq: m.Seq, ID: d.id, KeyVersion: m.KeyVersion, Raw: truth.RawStored, SHA256: hex.EncodeToString(sum[:]), Needles: d.needles()}
-	if m.KeyVersion == 5 {
+	for _, p := range d.placed {
+		t.References = append(t.References, p.reference)
+	}
+	if m.KeyVersion == LateKeyVersion {
 		t.Raw = truth.Decoded
 	}
 	if d.damage != wecomsim.None {

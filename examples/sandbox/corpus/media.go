@@ -188,15 +188,16 @@ func (g *generator) add(d *draft, f file) reference {
 	id := fmt.Sprintf("%016x%016x", g.random.Uint64(), g.random.Uint64())
 	says.id = wecomsim.SDKFileID(id, media.AuthKey, media.AESKey)
 	g.corp.Media[id] = media
-	d.keep(entry, status, placed{id, f.manner, f.late})
+	d.keep(entry, status, placed{id, says.id, f.manner, f.late})
 	return says
 }
 
 // placed is a file whose times wait for the time of its message.
 type placed struct {
-	id     string
-	manner manner
-	late   time.Duration
+	id        string
+	reference string // sdkfileid
+	manner    manner
+	late      time.Duration
 }
 
 func (d *draft) keep(f truth.File, status string, p placed) {

@@ -71,6 +71,10 @@ type Message struct {
 	// Needles are pieces of text, file names and addresses that must not lie readable on the machine that archives. Each is at least
 	// MinNeedle bytes of UTF-8.
 	Needles []string `json:"needles"`
+	// References are the message's sdkfileids. They embed keys and must stand in nothing that people read.
+	References []string `json:"references,omitempty"`
+	// Served is the SHA-256 of encrypt_random_key, a line feed and encrypt_chat_msg as the company's archive serves them.
+	Served string `json:"served,omitempty"`
 }
 
 // MinNeedle is the shortest piece of text, in bytes, that is worth a search: shorter ones are found by chance.
