@@ -190,7 +190,7 @@ type bucketInfo struct {
 	XMLName xml.Name `xml:"BucketInfo"`
 	Bucket  struct {
 		Name, Location, CreationDate, ExtranetEndpoint, IntranetEndpoint, StorageClass string
-		ACL                                                                           string `xml:"AccessControlList>Grant"`
+		ACL                                                                            string `xml:"AccessControlList>Grant"`
 	}
 }
 
