@@ -25,7 +25,7 @@ const (
 	perRowAny              // and file
 )
 
-// mentions is what an expression, or a group of them, reads of a record.
+// mentions is what an expression reads of a record.
 type mentions struct {
 	attrs    map[string]bool // id, seq, key, kind, time
 	body     *path           // nil = nothing
@@ -43,11 +43,6 @@ type path struct {
 
 func newMentions() *mentions {
 	return &mentions{attrs: map[string]bool{}, meta: map[string]bool{}, receipts: map[string]bool{}}
-}
-
-// ofRecord reports whether anything depends on the record at all.
-func (m *mentions) ofRecord() bool {
-	return len(m.attrs) > 0 || m.body != nil || len(m.meta) > 0 || m.files || m.file || len(m.receipts) > 0
 }
 
 func (m *mentions) addBody(names []string) {
