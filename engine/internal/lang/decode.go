@@ -36,7 +36,7 @@ func (d *decoded) has(name string) bool {
 }
 
 func (d *decoded) text(name string) string {
-	if !d.has(name) {
+	if !d.has(name) || d.values[name].Type() != cty.String {
 		return ""
 	}
 	return d.values[name].AsString()

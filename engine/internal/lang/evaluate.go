@@ -299,6 +299,9 @@ func (e *evaluated) append(dst []byte, s *scope) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if e.reads.normal {
+		return appendJSON(dst, val, nil), nil
+	}
 	return appendJSON(dst, val, s.original), nil
 }
 
@@ -312,7 +315,9 @@ func (e *evaluated) value(s *scope) (cty.Value, error) {
 	if diags.HasErrors() {
 		return cty.NilVal, fmt.Errorf("%s: %s", e.where, reason(diags))
 	}
-	val, _ = val.UnmarkDeep()
+	if val.ContainsMarked() {
+		val, _ = val.UnmarkDeep()
+	}
 	if !val.IsWhollyKnown() {
 		return cty.NilVal, fmt.Errorf("%s: the value needs what is missing in the environment", e.where)
 	}

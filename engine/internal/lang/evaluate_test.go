@@ -3,6 +3,7 @@ package lang_test
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -165,7 +166,12 @@ func line(t *testing.T, expr string, rec record) (string, error) {
 	t.Helper()
 	text := "weir {\n  name = \"t\"\n  timezone = \"Asia/Tokyo\"\n}\nsource \"file\" \"s\" { path = \"x\" }\ntransform \"parse\" \"p\" { input = source.file.s }\n" +
 		"sink \"file\" \"f\" {\n  input = [source.file.s, transform.parse.p]\n  path = \"x\"\n  line = " + expr + "\n}\n"
-	p, diags := lang.Load([]string{write(t, text)}, lang.Options{Plugins: plugins(), Getenv: empty})
+	name := write(t, text)
+	put(t, filepath.Join(filepath.Dir(name), "note.txt"), "text")
+	if strings.Contains(expr, "keyring") {
+		put(t, filepath.Join(filepath.Dir(name), "v1.pem"), key(t, true))
+	}
+	p, diags := lang.Load([]string{name}, lang.Options{Plugins: plugins(), Getenv: environment(map[string]string{"HOME_OF_TEST": "here"})})
 	got, err := must(t, p, diags).Step("sink.file.f").RowArgs(rec, nil)
 	if err != nil {
 		return "", err

@@ -33,6 +33,7 @@ type mentions struct {
 	files    bool
 	file     bool
 	receipts map[string]bool // addresses
+	normal   bool            // it makes safe names: what comes out is in normal form on purpose
 }
 
 // path is a tree of names read of the body; whole stops it.
@@ -119,6 +120,7 @@ func (c *checker) wrong(at hcl.Range, remedy, format string, args ...any) {
 }
 
 func (c *checker) call(f *hclsyntax.FunctionCallExpr) {
+	c.normal = c.normal || f.Name == "safename"
 	switch _, known := c.functions[f.Name]; {
 	case !known:
 		c.wrong(f.NameRange, nearest(f.Name, slices.Collect(maps.Keys(c.functions))), "there is no function %q", f.Name)

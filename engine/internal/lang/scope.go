@@ -349,6 +349,9 @@ func appendNumber(dst []byte, f *big.Float) []byte {
 	if f.IsInf() {
 		return append(dst, "null"...)
 	}
+	if n, exact := f.Int64(); exact == big.Exact {
+		return strconv.AppendInt(dst, n, 10)
+	}
 	start := len(dst)
 	dst = f.Append(dst, 'f', -1)
 	if len(dst)-start > 60 && !f.IsInt() {
