@@ -214,6 +214,7 @@ func TestExpressions(t *testing.T) {
 		{`record.body.o.x`, `null`},
 		{`record.body.x.y.z`, `null`},
 		{`record.body.x.y.z == null`, `true`},
+		{`[record.body.t.below]`, `[null]`},
 		{`record.body.o.p.x == null && record.body.o != null`, `true`},
 		{`record.body["odd name"]`, `1`},
 		{`record.body["a.b"]`, `2`},

@@ -167,7 +167,7 @@ func safe(t *testing.T, s *lang.Step, name string) string {
 	return v.Line
 }
 
-func safeStep(t *testing.T) *lang.Step {
+func safeStep(t testing.TB) *lang.Step {
 	p, diags := lang.Load([]string{write(t, "weir { name = \"t\" }\nsource \"generate\" \"g\" {}\nsink \"file\" \"f\" {\n  input = source.generate.g\n  path = \"x\"\n  line = safename(record.files[0].name)\n}\n")},
 		lang.Options{Plugins: plugins(), Getenv: empty})
 	return must(t, p, diags).Step("sink.file.f")
@@ -219,8 +219,8 @@ func FuzzSafeName(f *testing.F) {
 	for _, s := range []string{"a/b", "con.txt", "\u202e", strings.Repeat("é.", 120), "\xff", "e\u0301"} {
 		f.Add(s)
 	}
+	s := safeStep(f)
 	f.Fuzz(func(t *testing.T, name string) {
-		s := safeStep(t)
 		got := safe(t, s, name)
 		if got == "" || len(got) > 200 || !utf8.ValidString(got) || strings.ContainsAny(got, "/\\:\x00") || strings.HasSuffix(got, ".") || got != strings.TrimSpace(got) {
 			t.Errorf("%q: got %q", name, got)

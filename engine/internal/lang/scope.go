@@ -203,12 +203,8 @@ func listVal(t cty.Type, vals []cty.Value) cty.Value {
 
 // tree builds the part of the body that is mentioned. A name that is mentioned and not there is null; what lies below it too.
 func (s *scope) tree(r gjson.Result, p *path, at string, depth int) (cty.Value, error) {
-	missing := !r.Exists() || r.Type == gjson.Null
-	if !p.whole && len(p.sub) > 0 && !r.IsObject() {
-		r, missing = gjson.Result{}, true
-	}
 	if t, ok := s.rows.types[at]; ok && len(p.sub) == 0 {
-		if missing {
+		if !r.Exists() || r.Type == gjson.Null {
 			return cty.NullVal(typeOf(t)), nil
 		}
 		v, err := s.value(r, depth)
