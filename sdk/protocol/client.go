@@ -118,8 +118,9 @@ func (c *Client) CloseAll(ctx context.Context) error {
 	slices.Reverse(handles)
 	var errs []error
 	for _, h := range handles {
+		address := c.address(h)
 		if err := c.Close(ctx, h); err != nil {
-			errs = append(errs, fmt.Errorf("close %s: %w", c.address(h), err))
+			errs = append(errs, fmt.Errorf("close %s: %w", address, err))
 		}
 	}
 	return errors.Join(errs...)

@@ -14,11 +14,12 @@ import (
 
 // Work is one batch for a transform or sink.
 type Work struct {
-	Batch *Batch
-	Args  []json.RawMessage // per row the values of the per-record arguments, a JSON object; nil = the component has none
-	Final []uint32          // rows past their deadline
-	Now   time.Time         // decides every deadline of the call
-	Probe bool              // ask only what is there already
+	Batch    *Batch
+	Args     []json.RawMessage // per row the values of the per-record arguments, a JSON object; nil = the component has none
+	Attempts []uint32          // per row how often it was asked before, see [sdk.Row].Attempt; nil = all 0
+	Final    []uint32          // rows past their deadline
+	Now      time.Time         // decides every deadline of the call
+	Probe    bool              // ask only what is there already
 }
 
 // Answer is what a plugin said at once: rows that it had not answered before.
@@ -33,6 +34,9 @@ type Answer struct {
 func (c *Client) Work(ctx context.Context, handle uint64, work Work, on func(Answer) error) error {
 	step := c.address(handle)
 	req := &pb.WorkRequest{Step: handle, Batch: work.Batch.toWire(), Final: work.Final, Now: nanos(work.Now), Probe: work.Probe}
+	if work.Attempts != nil {
+		req.Attempt = packNumbers(len(work.Attempts), func(i int) uint32 { return work.Attempts[i] })
+	}
 	if work.Args != nil {
 		req.Args = pack(len(work.Args), func(i int) []byte { return work.Args[i] })
 	}

@@ -45,7 +45,7 @@
 // each AES-256-GCM under the file's own key, with the piece's number and a last-flag as nonce. Test vector: the key 00 01 02 … 1f and
 // the four bytes "weir" make the file
 //
-//	cd5213dd6b9b2a9be48d6d08e6f7a8a2d0fd2aeb
+//	62b3d68e23d07f07fa0d97889f9776ce2bdd1812
 //
 // File.spool_key is that key in base64 without padding. A writer fills a file under a new random name and names it in File.spool when
 // it is complete.

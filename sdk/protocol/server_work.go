@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -50,18 +51,22 @@ func (s *server) Work(req *pb.WorkRequest, stream workStream) error {
 func readRows(b *Batch, req *pb.WorkRequest) ([]sdk.Row, error) {
 	args, err := readColumn(req.GetArgs(), b.rows, false)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("args: %w", err)
+	}
+	if err := checkNumbers(len(req.GetAttempt()), b.rows); err != nil {
+		return nil, fmt.Errorf("attempts: %w", err)
 	}
 	rows := make([]sdk.Row, b.rows)
 	for i := range rows {
 		rows[i].Record = b.Record(i)
+		rows[i].Attempt = int(number(req.GetAttempt(), i))
 		if a := args.bytes(i); len(a) > 0 {
 			rows[i].Args = a
 		}
 	}
 	for _, i := range req.GetFinal() {
 		if int(i) >= len(rows) {
-			return nil, status.Errorf(codes.InvalidArgument, "final row %d of %d", i, len(rows))
+			return nil, fmt.Errorf("final row %d of %d", i, len(rows))
 		}
 		rows[i].Final = true
 	}

@@ -40,6 +40,7 @@ type Arrived struct {
 	Batch   Batch
 	Rows    []Row // may be empty: a position alone
 	Drained bool
+	Lot     func(lot uint64) // told the number of its lot; may be nil
 }
 
 // Ended says that a source has no more for ever.
@@ -198,6 +199,7 @@ type Receipt struct {
 // Load asks for rows of a parcel.
 type Load struct {
 	Lot    uint64
+	Door   int
 	Parcel uint64
 	Rows   []uint32
 }

@@ -155,6 +155,9 @@ func (m *Machine) arrived(e Arrived) {
 	m.drained[e.Source] = e.Drained
 	m.lastLot++
 	l := m.newLot(m.lastLot, e.Source, e.Batch, e.Source, e.Rows)
+	if e.Lot != nil {
+		e.Lot(l.id)
+	}
 	m.order[e.Source] = append(m.order[e.Source], l)
 	if m.conflict(l) {
 		m.blocked = append(m.blocked, l)

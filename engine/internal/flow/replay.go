@@ -116,7 +116,7 @@ func (m *Machine) startReplay(g *group) bool {
 		m.inFlight[g.h.ids[row]] = &place{l, int32(i)}
 	}
 	l.units++ // until it is loaded
-	m.do(Load{Lot: l.id, Parcel: g.h.parcel, Rows: rows})
+	m.do(Load{Lot: l.id, Door: g.Door, Parcel: g.h.parcel, Rows: rows})
 	return true
 }
 
@@ -131,6 +131,9 @@ func (m *Machine) loaded(e Loaded) {
 		l.rowUnits = make([]int32, len(r.rows))
 		m.unhold(l)
 		return
+	}
+	for i, row := range r.rows { // the identity is that of the owed row
+		e.Rows[i].ID = r.group.h.ids[row]
 	}
 	fresh := m.newLot(l.id, -1, e.At, -1, e.Rows)
 	l.first, l.batches, l.rowUnits, l.left, l.state, l.waiters = fresh.first, fresh.batches, fresh.rowUnits, fresh.left, fresh.state, fresh.waiters

@@ -50,21 +50,22 @@ type Owing struct {
 	Groups []Group
 }
 
-// Group is the rows of an Owing that wait for the same thing. Addresses in Door and Also follow a Rename.
+// Group is the rows of an Owing that wait for the same thing. Addresses in Door and AboutAt follow a Rename.
 type Group struct {
 	Rows     []uint32 // ascending, each once, each below Owing.Rows
 	Dead     bool
 	Door     string   // address at which these rows stand
-	Also     []string // further addresses owed from there
 	Cause    string   // what is waited for, "" for a time only
+	About    uint64   // waited for: the record with this identity …
+	AboutAt  string   // … at this address
 	Code     string
 	Detail   string
 	Due      time.Time // zero: no time. Times keep their nanosecond, not their zone
 	Deadline time.Time
 	Since    time.Time
 	Tries    int // ≥ 0
-	Final    bool
 	Kept     bool
+	Revisit  bool // planned by the step itself
 	Raised   bool
 }
 

@@ -24,22 +24,25 @@ type prepared struct {
 	lastParcel, lastEvent uint64
 }
 
-// cost is how Badger measures a transaction (Txn.checkSize, v4.9.6).
-type cost struct{ entries, bytes int64 }
+// cost is what operations take of a transaction, as Badger counts it (Txn.checkSize, v4.9.6), and of the value log.
+type cost struct{ entries, bytes, log int64 }
 
 func (c cost) add(o op) cost {
-	size := len(o.value)
+	size, log := len(o.value), 0
 	if size >= valueThreshold {
-		size = 12 // a pointer into the value log
+		size, log = 12, len(o.key)+len(o.value)+64 // a pointer, and what it points to
 	}
-	return cost{c.entries + 1, c.bytes + int64(len(o.key)+size+2+10)}
+	return c.plus(cost{1, int64(len(o.key) + size + 2 + 10), int64(log)})
 }
 
-func (c cost) plus(d cost) cost { return cost{c.entries + d.entries, c.bytes + d.bytes} }
+func (c cost) plus(d cost) cost {
+	return cost{c.entries + d.entries, c.bytes + d.bytes, c.log + d.log}
+}
 
-// fits leaves room for the marks that the writer adds.
+// fits leaves room for the marks that the writer adds. Badger accepts more for the value log than transactionLog, but then grows a
+// mapped file under the feet of its readers.
 func (db *DB) fits(c cost) bool {
-	return c.entries+8 < db.badger.MaxBatchCount() && c.bytes+1024 < db.badger.MaxBatchSize()
+	return c.entries+8 < db.badger.MaxBatchCount() && c.bytes+1024 < db.badger.MaxBatchSize() && c.log <= transactionLog
 }
 
 // Commit returns when the whole change is durable, or an error when nothing of it is known to be. ctx only bounds the wait until

@@ -188,7 +188,7 @@ func (w *writer) group(g *Group, rows int, number func(string) (uint32, error)) 
 		}
 	}
 	var flags byte
-	for i, set := range []bool{g.Dead, g.Final, g.Kept, g.Raised} {
+	for i, set := range []bool{g.Dead, g.Revisit, g.Kept, g.Raised, g.AboutAt != ""} {
 		if set {
 			flags |= 1 << i
 		}
@@ -200,13 +200,13 @@ func (w *writer) group(g *Group, rows int, number func(string) (uint32, error)) 
 		return err
 	}
 	w.name(door)
-	w.uint(uint64(len(g.Also)))
-	for _, address := range g.Also {
-		n, err := number(address)
+	if g.AboutAt != "" {
+		at, err := number(g.AboutAt)
 		if err != nil {
 			return err
 		}
-		w.name(n)
+		w.name(at)
+		w.fixed(g.About)
 	}
 	w.text(g.Cause)
 	w.text(g.Code)
@@ -246,11 +246,11 @@ func (r *reader) group(address func(uint32) (string, bool)) Group {
 	}
 	flags := r.byte()
 	g := Group{
-		Dead: flags&1 != 0, Final: flags&2 != 0, Kept: flags&4 != 0, Raised: flags&8 != 0,
+		Dead: flags&1 != 0, Revisit: flags&2 != 0, Kept: flags&4 != 0, Raised: flags&8 != 0,
 		Rows: r.bits(), Door: name(),
 	}
-	for range r.count(1) {
-		g.Also = append(g.Also, name())
+	if flags&16 != 0 {
+		g.AboutAt, g.About = name(), r.fixed()
 	}
 	g.Cause, g.Code, g.Detail = r.text(), r.text(), r.text()
 	g.Due, g.Deadline, g.Since = r.time(), r.time(), r.time()

@@ -6,9 +6,9 @@ import (
 )
 
 // A change that does not fit into one transaction is written to a journal first: its operations, packed into pieces so large that
-// they go to the value log and hardly count against a transaction. That one transaction is the commit; the operations are applied
-// afterwards in as many transactions as they need, and the pieces deleted last. A journal that is found at Open is applied again,
-// which changes nothing where it had been applied already.
+// they go to the value log and hardly count against a transaction, then the promise, which is the commit. The operations are applied
+// afterwards in as many transactions as they need, and promise and pieces deleted last. A promise that is found at Open is kept then,
+// which changes nothing where it had been kept already; pieces without a promise are dropped.
 //
 //	piece = { flag (0 delete, 1 set) ‖ key ‖ value where set }*     key and value with their length (uvarint)
 
@@ -18,11 +18,21 @@ func (db *DB) commitByJournal(p *prepared) error {
 	p.ops = db.withMarks(p)
 	pieces := pack(p.ops)
 	db.options.Failpoint("commit.before")
-	if err := db.apply(pieces); err != nil {
+	if err := db.applyAll(pieces); err != nil {
+		return err
+	}
+	db.options.Failpoint("commit.pieces")
+	w := newWriter(8)
+	w.uint(uint64(len(pieces)))
+	if err := db.apply([]op{db.sealed([]byte{prefixPromise}, w)}); err != nil {
 		return err
 	}
 	db.options.Failpoint("commit.journal")
-	if err := db.applyAll(p.ops, len(pieces)); err != nil {
+	err := db.applyAll(p.ops)
+	if err == nil {
+		err = db.dropJournal()
+	}
+	if err != nil {
 		db.broken = fmt.Errorf("a change is promised but not applied, open the state again: %w", err)
 		return db.broken
 	}
@@ -31,50 +41,67 @@ func (db *DB) commitByJournal(p *prepared) error {
 	return nil
 }
 
-// replayJournal applies what a killed engine had promised.
+// replayJournal keeps what a killed engine had promised.
 func (db *DB) replayJournal() error {
-	pieces := 0
-	err := db.scanRaw([]byte{prefixJournal}, nil, true, func(key, piece []byte) error {
+	var promised uint64
+	err := db.scan([]byte{prefixPromise}, nil, func(_ []byte, r *reader) error {
+		promised = r.uint()
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	found := uint64(0)
+	err = db.scanRaw([]byte{prefixJournal}, nil, true, func(key, piece []byte) error {
+		if found++; found > promised {
+			return nil
+		}
 		ops, err := unpack(piece)
 		if err != nil {
 			return damaged(db.dir, fmt.Errorf("entry %x: %w", key, err))
 		}
-		pieces++
-		return db.applyAll(ops, 0)
+		return db.applyAll(ops)
 	})
-	if err != nil || pieces == 0 {
+	if err != nil || found == 0 {
 		return err
 	}
-	return db.applyAll(nil, pieces)
+	if found < promised {
+		return damaged(db.dir, fmt.Errorf("the journal has %d of %d pieces", found, promised))
+	}
+	return db.dropJournal()
 }
 
-// applyAll applies operations in order, then deletes the journal's pieces.
-func (db *DB) applyAll(ops []op, pieces int) error {
+// dropJournal deletes the promise and every piece in one transaction: MaxChange makes some thousand pieces at most.
+func (db *DB) dropJournal() error {
+	drop := []op{{[]byte{prefixPromise}, nil}}
+	err := db.scanRaw([]byte{prefixJournal}, nil, false, func(key, _ []byte) error {
+		drop = append(drop, op{append([]byte(nil), key...), nil})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return db.apply(drop)
+}
+
+// applyAll applies operations in order, in as many transactions as they need.
+func (db *DB) applyAll(ops []op) error {
 	var sum cost
 	start := 0
 	for i, o := range ops {
-		if next := sum.add(o); db.fits(next) {
-			sum = next
-			continue
+		next := sum.add(o)
+		if !db.fits(next) && i > start {
+			if err := db.apply(ops[start:i]); err != nil {
+				return err
+			}
+			start, next = i, cost{}.add(o)
 		}
-		if err := db.apply(ops[start:i]); err != nil {
-			return err
-		}
-		start, sum = i, cost{}.add(o)
+		sum = next
 	}
-	if start < len(ops) {
-		if err := db.apply(ops[start:]); err != nil {
-			return err
-		}
-	}
-	if pieces == 0 {
+	if start == len(ops) {
 		return nil
 	}
-	var drop []op
-	for i := range pieces {
-		drop = append(drop, op{key32(prefixJournal, uint32(i)), nil})
-	}
-	return db.apply(drop)
+	return db.apply(ops[start:])
 }
 
 func pack(ops []op) []op {

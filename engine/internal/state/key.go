@@ -83,12 +83,16 @@ func createKey(path string) (created bool, err error) {
 	}
 	key := make([]byte, KeySize)
 	rand.Read(key)
-	temp := fmt.Sprintf("%s.%d", path, os.Getpid())
-	defer os.Remove(temp)
-	if err := writeDurable(temp, []byte(hex.EncodeToString(key)+"\n")); err != nil {
+	f, err := os.CreateTemp(folder, filepath.Base(path)+".*") // mode 0600
+	if err != nil {
 		return false, err
 	}
-	if err := os.Link(temp, path); errors.Is(err, fs.ErrExist) {
+	defer os.Remove(f.Name())
+	_, err = f.WriteString(hex.EncodeToString(key) + "\n")
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return false, err
+	}
+	if err := os.Link(f.Name(), path); errors.Is(err, fs.ErrExist) {
 		return false, nil
 	} else if err != nil {
 		return false, err

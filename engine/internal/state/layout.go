@@ -22,11 +22,13 @@ import (
 //	                       1 ‖ length of the sealed rest (uvarint) ‖ sealed rest ‖ body as given
 //	'e' event64            sealed: data
 //	'j' piece32            operations of a change that spans transactions                  (journal.go)
+//	'k'                    sealed: how many pieces of 'j' are to be applied
 //
 // Each sealed value has its key as additional data, and its plaintext begins with the version of its encoding.
 //
-// Limits: one transaction of Badger takes 15 % of the memtable, 1.2 MB and 13,107 entries, in which a value from valueThreshold on
-// counts as 12 bytes, because it goes to the value log. A value may have MaxValue bytes, a change MaxChange.
+// Limits: one transaction of Badger takes 15 % of the memtable, 1.2 MB and some 13,000 entries, in which a value from valueThreshold
+// on counts as 12 bytes, because it goes to the value log; of that it may fill transactionLog. What takes more goes through the
+// journal. A value may have MaxValue bytes, a change MaxChange.
 const (
 	prefixName       = 'n'
 	prefixMarks      = 'm'
@@ -36,6 +38,7 @@ const (
 	prefixParcel     = 'p'
 	prefixEvent      = 'e'
 	prefixJournal    = 'j'
+	prefixPromise    = 'k'
 	prefixFlush      = 'z' // never stays; see Compact
 )
 
@@ -43,9 +46,13 @@ const (
 	valueThreshold = 2 << 10
 	valueLogFile   = 64 << 20
 
-	// MaxValue bounds one value: a parcel with its rest, an event. A value must fit into a file of the value log.
+	// transactionLog is what one transaction may write to the value log: a file is mapped at twice valueLogFile and rotated between
+	// transactions once it holds valueLogFile.
+	transactionLog = valueLogFile - 1<<20
+
+	// MaxValue bounds one value in bytes, sealed: a parcel with its rest, an event.
 	MaxValue = 60 << 20
-	// MaxChange bounds the sealed size of one Change: what must fit behind 32-bit offsets into one file of the value log.
+	// MaxChange bounds one Change in bytes, sealed. It stands in memory several times while it is committed.
 	MaxChange = 1 << 30
 )
 

@@ -49,8 +49,9 @@ type Options struct {
 	// Log gets Badger's own messages and what maintenance did: a constant message, then keys and values, as the Debug method of
 	// hclog.Logger and slog.Logger takes them. Nil is silent.
 	Log func(msg string, args ...any)
-	// Failpoint is called on the committing goroutine at commit.before (nothing written), commit.journal (a change that spans
-	// transactions is promised, not yet applied) and commit.after (durable, not yet acknowledged). For crash tests; nil otherwise.
+	// Failpoint is called on the committing goroutine at commit.before (nothing written) and commit.after (durable, not yet
+	// acknowledged), and for a change that spans transactions also at commit.pieces (written, not promised) and commit.journal
+	// (promised, not applied). For crash tests; nil otherwise.
 	Failpoint func(name string)
 }
 
@@ -174,10 +175,11 @@ func openBadger(dir string, log func(string, ...any)) (*badger.DB, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := checkTables(o); err != nil {
-		return nil, damaged(dir, err)
+	var bdb *badger.DB
+	err := checkTables(o)
+	if err == nil {
+		bdb, err = badger.Open(o)
 	}
-	bdb, err := badger.Open(o)
 	switch {
 	case err == nil:
 		return bdb, nil

@@ -91,8 +91,8 @@ func fullChange() *state.Change {
 			Step: "sink.kintone.log", Parcel: 1, Rows: 500, IDs: ids(500),
 			Groups: []state.Group{
 				{Rows: []uint32{0, 7, 8, 499}, Door: "sink.kintone.log", Cause: "sink down", Code: "GAIA_DA02", Since: since, Tries: 3},
-				{Rows: []uint32{1}, Dead: true, Final: true, Kept: true, Raised: true, Door: "transform.wecom_media.got",
-					Also: []string{"sink.kintone.log", "sink.oss.large"}, Detail: "field 文件",
+				{Rows: []uint32{1}, Dead: true, Revisit: true, Kept: true, Raised: true, Door: "transform.wecom_media.got",
+					AboutAt: "sink.kintone.log", About: 9, Detail: "field 文件",
 					Due: since.Add(time.Hour), Deadline: since.Add(120 * time.Hour), Since: since},
 			},
 		}, {Step: "sink.oss.large", Parcel: 2, Rows: 1}},
@@ -317,6 +317,32 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// A table that the manifest does not name is what a kill in the middle of a compaction leaves: no damage.
+func TestHalfWrittenTable(t *testing.T) {
+	dir := t.TempDir()
+	commitAndClose(t, dir)
+	if err := os.WriteFile(filepath.Join(dir, "db", "000099.sst"), make([]byte, 1000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(load(t, open(t, dir), "archive").Owing); n != 2 {
+		t.Errorf("%d owing; want 2", n)
+	}
+}
+
+func TestMaintainEnds(t *testing.T) {
+	db := open(t, t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	db.Maintain(ctx)
+	if err := db.Compact(t.Context()); err != nil {
+		t.Errorf("compact an empty state: %v", err)
+	}
+	db.Close()
+	if err := db.Compact(t.Context()); !errors.Is(err, state.ErrClosed) {
+		t.Errorf("compact after close: %v; want ErrClosed", err)
+	}
+}
+
 func listing(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
@@ -343,6 +369,45 @@ func TestTooLarge(t *testing.T) {
 	commit(t, db, &state.Change{Parcels: []state.Parcel{{ID: 1, Body: make([]byte, state.MaxValue-1024), Opaque: true}}})
 	if p, err := db.Parcel(1); err != nil || len(p.Body) != state.MaxValue-1024 {
 		t.Errorf("got %d bytes, %v; want %d", len(p.Body), err, state.MaxValue-1024)
+	}
+}
+
+// A change that is larger than a file of the value log, with a reader beside it.
+func TestLargeChange(t *testing.T) {
+	dir := t.TempDir()
+	db := open(t, dir)
+	commit(t, db, &state.Change{Parcels: []state.Parcel{{ID: 1, Body: []byte("small")}}})
+	stop := make(chan struct{})
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				if _, err := db.Parcel(1); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		}
+	})
+	var c state.Change
+	for i := range 150 {
+		body := make([]byte, 1<<20)
+		body[0] = byte(i)
+		c.Parcels = append(c.Parcels, state.Parcel{ID: uint64(i + 2), Body: body, Opaque: true})
+	}
+	commit(t, db, &c)
+	close(stop)
+	reader.Wait()
+	for range 2 {
+		for _, want := range c.Parcels {
+			if p, err := db.Parcel(want.ID); err != nil || !bytes.Equal(p.Body, want.Body) {
+				t.Fatalf("parcel %d: %d bytes, %v; want %d", want.ID, len(p.Body), err, len(want.Body))
+			}
+		}
+		db = reopen(t, db, dir)
 	}
 }
 

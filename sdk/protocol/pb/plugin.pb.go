@@ -1692,10 +1692,11 @@ type WorkRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Step          uint64                 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
 	Batch         *Batch                 `protobuf:"bytes,2,opt,name=batch,proto3" json:"batch,omitempty"`
-	Args          *Text                  `protobuf:"bytes,3,opt,name=args,proto3" json:"args,omitempty"`           // per row one JSON object; absent = the step has no per-record arguments
-	Final         []uint32               `protobuf:"varint,4,rep,packed,name=final,proto3" json:"final,omitempty"` // rows past their deadline: try once more, really, and answer for good
-	Now           int64                  `protobuf:"fixed64,5,opt,name=now,proto3" json:"now,omitempty"`           // unix ns: decides every deadline
-	Probe         bool                   `protobuf:"varint,6,opt,name=probe,proto3" json:"probe,omitempty"`        // is it there already? DONE = yes, RETRY "need_bytes" = no
+	Args          *Text                  `protobuf:"bytes,3,opt,name=args,proto3" json:"args,omitempty"`               // per row one JSON object; absent = the step has no per-record arguments
+	Final         []uint32               `protobuf:"varint,4,rep,packed,name=final,proto3" json:"final,omitempty"`     // rows past their deadline: try once more, really, and answer for good
+	Now           int64                  `protobuf:"fixed64,5,opt,name=now,proto3" json:"now,omitempty"`               // unix ns: decides every deadline
+	Probe         bool                   `protobuf:"varint,6,opt,name=probe,proto3" json:"probe,omitempty"`            // is it there already? DONE = yes, RETRY "need_bytes" = no
+	Attempt       []uint32               `protobuf:"varint,7,rep,packed,name=attempt,proto3" json:"attempt,omitempty"` // earlier planned times per row; none: all 0; one: the same for every row
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1770,6 +1771,13 @@ func (x *WorkRequest) GetProbe() bool {
 		return x.Probe
 	}
 	return false
+}
+
+func (x *WorkRequest) GetAttempt() []uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return nil
 }
 
 type WorkResponse struct {
@@ -2178,14 +2186,15 @@ const file_sdk_protocol_plugin_proto_rawDesc = "" +
 	"\bposition\x18\x03 \x01(\fR\bposition\x12\x18\n" +
 	"\adrained\x18\x04 \x01(\bR\adrained\x12&\n" +
 	"\x06events\x18\x05 \x03(\v2\x0e.weir.v1.EventR\x06events\x12*\n" +
-	"\afailure\x18\x06 \x01(\v2\x10.weir.v1.OutcomeR\afailureJ\x04\b\a\x10\bJ\x04\b\b\x10\t\"\xae\x01\n" +
+	"\afailure\x18\x06 \x01(\v2\x10.weir.v1.OutcomeR\afailureJ\x04\b\a\x10\bJ\x04\b\b\x10\t\"\xc8\x01\n" +
 	"\vWorkRequest\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\x04R\x04step\x12$\n" +
 	"\x05batch\x18\x02 \x01(\v2\x0e.weir.v1.BatchR\x05batch\x12!\n" +
 	"\x04args\x18\x03 \x01(\v2\r.weir.v1.TextR\x04args\x12\x14\n" +
 	"\x05final\x18\x04 \x03(\rR\x05final\x12\x10\n" +
 	"\x03now\x18\x05 \x01(\x10R\x03now\x12\x14\n" +
-	"\x05probe\x18\x06 \x01(\bR\x05probeJ\x04\b\a\x10\b\"~\n" +
+	"\x05probe\x18\x06 \x01(\bR\x05probe\x12\x18\n" +
+	"\aattempt\x18\a \x03(\rR\aattemptJ\x04\b\b\x10\t\"~\n" +
 	"\fWorkResponse\x12,\n" +
 	"\boutcomes\x18\x01 \x03(\v2\x10.weir.v1.OutcomeR\boutcomes\x12(\n" +
 	"\aoutputs\x18\x02 \x01(\v2\x0e.weir.v1.BatchR\aoutputs\x12\x16\n" +
