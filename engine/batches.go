@@ -100,4 +100,4 @@ func (v view) Kind() string            { return v.b.Kind(v.i) }
 func (v view) Time() time.Time         { return v.b.Time(v.i) }
 func (v view) Body() []byte            { return v.b.Body(v.i) }
 func (v view) Meta(name string) string { return v.b.Meta(name, v.i) }
-func (v view) Files() []sdk.File        { return v.b.Files(v.i) }
+func (v view) Files() []sdk.File       { return v.b.Files(v.i) }

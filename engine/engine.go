@@ -29,10 +29,10 @@ type Options struct {
 	Until time.Time  // the clock's end: with Once, what falls due before it is worked; zero = only what is due now
 	Once  bool       // end when the sources are drained and nothing is under way
 
-	Launch   host.Launch      // how plugin processes are started
-	Log      hclog.Logger     // nil = silent
-	Progress func(Status)     // called about twice a second of real time, from the loop: must be quick
-	Failpoint func(name string) // crash tests: called when a window is entered; nil in production
+	Executable func(plugin string) (host.Executable, error) // how a plugin is started; nil = bundled, or as the pipeline says
+	Log        hclog.Logger                                 // nil = silent
+	Progress   func(Status)                                 // called about twice a second of real time, from the loop: must be quick
+	Failpoint  func(name string)                            // crash tests: called when a window is entered; nil in production
 }
 
 // Summary is how a run ended.
@@ -89,6 +89,8 @@ type Engine struct {
 	spool     *spool
 	news      *news
 	procs     map[string]*process
+	sockets   string // private folder of the processes
+	changed   []int  // steps that are configured otherwise than in the last run
 	started   time.Time
 
 	ctx        context.Context // of the run: calls end with it
@@ -97,7 +99,7 @@ type Engine struct {
 
 // step is a configured step and what runs it.
 type step struct {
-	*lang.Step        // nil for weir.events
+	*lang.Step // nil for weir.events
 	address    string
 	index      int
 	upstream   int           // its source, for deadlines; -1 = several or none
@@ -113,7 +115,7 @@ func newEngine(o Options, db *state.DB) (*Engine, error) {
 	idKey := sha256.Sum256(append([]byte("weir identity "), o.Key...))
 	e := &Engine{
 		Options: o, db: db, idKey: idKey[:], byName: map[string]int{},
-		events: make(chan func(), 64), // producers wait for room; the loop never sends to itself
+		events:  make(chan func(), 64), // producers wait for room; the loop never sends to itself
 		commits: make(chan commit, 64), failed: make(chan error, 1),
 		batches: map[flow.Batch]*held{}, lots: map[uint64]*lotFacts{}, procs: map[string]*process{}, started: o.Clock.Now(),
 	}
@@ -142,8 +144,7 @@ func newEngine(o Options, db *state.DB) (*Engine, error) {
 			}
 		}
 	}
-	e.changedSteps(snapshot)
-	return e, nil
+	return e, e.changedSteps(snapshot)
 }
 
 // StrandedError says that the state knows steps which the pipeline file no longer has.

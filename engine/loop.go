@@ -2,10 +2,12 @@ package engine
 
 import (
 	"context"
+	"os"
 	"slices"
 	"time"
 
 	"github.com/weir-etl/weir/engine/internal/flow"
+	"github.com/weir-etl/weir/engine/internal/host"
 )
 
 // run is the loop: every event goes through the machine, and what the machine asks for is done or started.
@@ -18,13 +20,18 @@ func (e *Engine) run(ctx context.Context) (Summary, error) {
 	if err := e.listen(ctx); err != nil {
 		return Summary{}, err
 	}
-	e.start(ctx)
+	if err := e.start(ctx); err != nil {
+		return Summary{}, err
+	}
 
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	progress := time.NewTicker(500 * time.Millisecond)
 	defer progress.Stop()
 	e.act(e.machine.Start())
+	for _, i := range e.changed {
+		e.step(flow.Reconfigured{Step: i})
+	}
 	e.wakeNews()
 	for {
 		if err := ctx.Err(); err != nil {
@@ -116,7 +123,7 @@ func (e *Engine) act(actions []flow.Action) {
 }
 
 // start brings up the processes and sources, and what the engine does beside.
-func (e *Engine) start(ctx context.Context) {
+func (e *Engine) start(ctx context.Context) error {
 	for _, s := range e.steps {
 		if s.Step == nil || !s.Enabled {
 			continue
@@ -126,8 +133,16 @@ func (e *Engine) start(ctx context.Context) {
 		s.proc = p
 		e.machine.Step(e.Clock.Now(), flow.Available{Step: s.index})
 	}
+	var err error
+	if e.sockets, err = host.Folder(e.Dir); err != nil {
+		return err
+	}
 	for _, p := range e.procs {
-		e.background.Go(func() { p.run(ctx) })
+		exe, err := e.executable(p.plugin)
+		if err != nil {
+			return err
+		}
+		e.background.Go(func() { p.run(ctx, exe) })
 	}
 	for _, s := range e.steps {
 		if s.source != nil && s.Enabled {
@@ -135,6 +150,7 @@ func (e *Engine) start(ctx context.Context) {
 		}
 	}
 	e.background.Go(func() { e.reload(ctx) })
+	return nil
 }
 
 // end stops all that the run has started and waits for it. Events that nobody will work any more are taken and dropped, so that no
@@ -150,9 +166,23 @@ func (e *Engine) end(cancel context.CancelCauseFunc) {
 		select {
 		case <-e.events:
 		case <-gone:
+			os.RemoveAll(e.sockets)
 			return
 		}
 	}
+}
+
+// executable finds the program of a plugin: bundled in this one, or named by the pipeline.
+func (e *Engine) executable(plugin string) (host.Executable, error) {
+	if e.Executable != nil {
+		return e.Executable(plugin)
+	}
+	for _, x := range e.Pipeline.Plugins {
+		if x.Name == plugin {
+			return host.Executable{Name: x.Name, Path: x.Path}, nil
+		}
+	}
+	return host.Bundled(plugin)
 }
 
 // reload reads key files again every minute; a step whose arguments changed is opened anew, and what waited for that is due.

@@ -19,7 +19,7 @@ import (
 // from the state when there is credit, so that neither an outage of its sinks nor a crash loses it.
 type news struct {
 	e    *Engine
-	on   bool // something listens
+	on   bool   // something listens
 	last uint64 // number of the newest event
 
 	durable, read uint64 // newest event that is written, and newest that was sent

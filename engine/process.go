@@ -21,7 +21,7 @@ type process struct {
 	log    hclog.Logger
 
 	mu      sync.Mutex
-	running *host.Process // nil while it is down
+	client  *protocol.Client // nil while it is down
 	handles map[*step]uint64
 	up      chan struct{} // closed while it runs
 }
@@ -43,84 +43,57 @@ func (e *Engine) process(s *step) *process {
 	return p
 }
 
-// reach is how a step is called now; a nil client means that its process is down.
-func (p *process) reach(s *step) (*protocol.Client, uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.running == nil {
-		return nil, 0
-	}
-	return p.running.Client(), p.handles[s]
-}
-
-// run starts the process again and again until ctx ends, with a growing pause between failures.
-func (p *process) run(ctx context.Context) {
-	pause := 100 * time.Millisecond
-	for ctx.Err() == nil {
-		begun := time.Now()
-		err := p.once(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		if time.Since(begun) > 30*time.Second {
-			pause = 100 * time.Millisecond
-		}
-		p.log.Error("plugin process ended", "process", p.name, "error", err, "again_in", pause)
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		}
-		pause = min(2*pause, 30*time.Second)
-	}
-}
-
-// once runs the process until it ends.
-func (p *process) once(ctx context.Context) error {
-	run, err := p.e.Launch(ctx, p.plugin, p.log)
+// run keeps the process running until ctx ends.
+func (p *process) run(ctx context.Context, exe host.Executable) {
+	o := host.Options{Dir: p.e.sockets, Log: p.e.Log, Clock: p.e.Clock}
+	err := host.Supervise(ctx, exe, o, p.use, func(err error, wait time.Duration) {
+		p.log.Error("plugin process ended", "process", p.name, "error", err, "again_in", wait)
+	})
 	if err != nil {
-		return err
+		p.log.Warn("steps did not close", "process", p.name, "error", err)
 	}
-	defer run.Kill()
-	if _, err := run.Client().Describe(ctx, p.e.Clock); err != nil {
-		return err
-	}
+}
+
+// use opens the steps of a started process and lets them be called until it ends.
+func (p *process) use(ctx context.Context, run *host.Process) error {
+	client := run.Client()
 	handles := make(map[*step]uint64, len(p.steps))
 	for _, s := range p.steps {
-		if handles[s], err = p.open(ctx, run.Client(), s); err != nil {
+		handle, err := p.open(ctx, client, s)
+		if err != nil {
 			p.e.post(func() { p.e.news.openFailed(s, err) })
 			return err
 		}
+		handles[s] = handle
 	}
 	p.mu.Lock()
-	p.running, p.handles = run, handles
+	p.client, p.handles = client, handles
 	close(p.up)
 	p.mu.Unlock()
-	for _, s := range p.steps {
-		p.e.post(func() {
-			p.e.news.opened(s)
-			p.e.step(flow.Available{Step: s.index, Up: true})
-		})
-	}
-	select {
-	case <-run.Done():
-		err = run.Err()
-	case <-ctx.Done():
-		p.end(context.WithoutCancel(ctx))
-	}
+	p.log.Debug("plugin process runs", "process", p.name, "pid", run.PID())
+	p.available(true)
+	<-ctx.Done()
 	p.mu.Lock()
-	p.running, p.up = nil, make(chan struct{})
+	p.client, p.up = nil, make(chan struct{})
 	p.mu.Unlock()
-	if ctx.Err() == nil {
+	p.available(false)
+	return context.Cause(ctx)
+}
+
+func (p *process) available(up bool) {
+	p.e.post(func() {
 		for _, s := range p.steps {
-			p.e.post(func() { p.e.step(flow.Available{Step: s.index}) })
+			if up {
+				p.e.news.opened(s)
+			}
+			p.e.step(flow.Available{Step: s.index, Up: up})
 		}
-	}
-	return err
+	})
 }
 
 func (p *process) open(ctx context.Context, c *protocol.Client, s *step) (uint64, error) {
 	p.mu.Lock()
-	o := protocol.Step{Address: s.address, Kind: s.Kind, Type: s.Type, Args: s.Args}
+	o := protocol.Step{Address: s.address, Kind: s.Kind, Type: s.Type, Args: s.Step.Args}
 	p.mu.Unlock()
 	if s.Connection != nil {
 		o.Connection = s.Connection.Args
@@ -155,20 +128,11 @@ func (p *process) reload(ctx context.Context, s *step) {
 	})
 }
 
-// end lets the steps deliver what they hold and ends the process.
-func (p *process) end(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
+// reach is how a step is called now; a nil client means that its process is down.
+func (p *process) reach(s *step) (*protocol.Client, uint64) {
 	p.mu.Lock()
-	run := p.running
-	p.mu.Unlock()
-	if run == nil {
-		return
-	}
-	if err := run.Client().CloseAll(ctx); err != nil {
-		p.log.Warn("steps did not close", "process", p.name, "error", err)
-	}
-	run.Kill()
+	defer p.mu.Unlock()
+	return p.client, p.handles[s]
 }
 
 // await waits until the process of a step runs.

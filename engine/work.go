@@ -44,11 +44,11 @@ func (e *Engine) call(c flow.Call) {
 			h, row := j.row(pos)
 			o := h.of(row)
 			for _, a := range s.awaits {
-				if cell := e.lot(o.lot).receipts[cellKey{a, o.root}]; cell != nil {
+				if c := e.lot(o.lot).receipts[cellKey{a, o.root}]; c != nil {
 					if j.cells[pos] == nil {
 						j.cells[pos] = map[string]cell{}
 					}
-					j.cells[pos][e.steps[a].address] = *cell
+					j.cells[pos][e.steps[a].address] = *c
 				}
 			}
 		}
@@ -73,7 +73,10 @@ func (j *job) row(pos int32) (*held, int32) {
 func (e *Engine) work(j *job) {
 	s := j.step
 	client, handle := s.proc.reach(s)
-	w := protocol.Work{Batch: j.batch, Now: e.Clock.Now(), Probe: j.call.Probe, Attempt: j.call.Attempt}
+	w := protocol.Work{Batch: j.batch, Now: e.Clock.Now(), Probe: j.call.Probe}
+	if j.call.Attempt > 0 {
+		w.Attempts = []uint32{uint32(j.call.Attempt)}
+	}
 	if j.call.Final {
 		w.Final = all(j.batch.Rows())
 	}
@@ -142,9 +145,6 @@ func all(n int) []uint32 {
 // arguments evaluates the per-record arguments of a call's rows.
 func (e *Engine) arguments(j *job) ([]json.RawMessage, map[int32]error) {
 	s := j.step
-	if !s.PerRecord() {
-		return nil, nil
-	}
 	args := make([]json.RawMessage, j.batch.Rows())
 	var bad map[int32]error
 	for i := range args {
@@ -152,12 +152,15 @@ func (e *Engine) arguments(j *job) ([]json.RawMessage, map[int32]error) {
 		if j.cells != nil {
 			receipts = e.readReceipts(j.cells[i], j.batch, i)
 		}
-		a, err := s.Step.Args(view{j.batch, i}, receipts)
+		a, err := s.RowArgs(view{j.batch, i}, receipts)
 		if err != nil {
 			if bad == nil {
 				bad = map[int32]error{}
 			}
 			bad[int32(i)] = err
+		}
+		if a == nil && err == nil {
+			return nil, nil // the component has none
 		}
 		args[i] = a
 	}

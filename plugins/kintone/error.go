@@ -38,6 +38,14 @@ func (e *Error) Error() string {
 	return s
 }
 
+// name is the code of an outcome: kintone's, or one made from the status.
+func (e *Error) name() string {
+	if e.Code == "" {
+		return "HTTP_" + strconv.Itoa(e.HTTP)
+	}
+	return e.Code
+}
+
 // Unwrap gives the transport's error, so that errors.Is(err, context.Canceled) works.
 func (e *Error) Unwrap() error { return e.err }
 

@@ -6,11 +6,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/weir-etl/weir/sdk"
@@ -64,9 +66,37 @@ func (t Transport) Client() (*http.Client, error) {
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
 	}
 	return &http.Client{
-		Transport:     transport,
+		Transport:     untilClosed{transport},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}, nil
+}
+
+// untilClosed returns when nobody reads the request's body any more. net/http alone may go on reading after an early answer (a 503 in
+// mid-upload), while the caller closes the file or begins again with it.
+type untilClosed struct{ next http.RoundTripper }
+
+func (t untilClosed) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return t.next.RoundTrip(r)
+	}
+	body := &closeSignal{ReadCloser: r.Body, closed: make(chan struct{})}
+	r = r.WithContext(r.Context()) // a copy: a RoundTripper leaves its request alone
+	r.Body = body
+	resp, err := t.next.RoundTrip(r)
+	<-body.closed // promised by http.RoundTripper; bounded by the connection's silence
+	return resp, err
+}
+
+type closeSignal struct {
+	io.ReadCloser
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (c *closeSignal) Close() error {
+	err := c.ReadCloser.Close()
+	c.once.Do(func() { close(c.closed) })
+	return err
 }
 
 // boundedConn fails when a read or write takes longer than silence. A write also puts off the read deadline: while an upload runs, the

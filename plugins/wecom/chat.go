@@ -3,9 +3,10 @@ package wecom
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -88,11 +89,11 @@ func (c *chat) Open(_ context.Context, env *sdk.Env) error {
 }
 
 // Read implements [sdk.Source].
-func (c *chat) Read(ctx context.Context, position []byte, out sdk.Emitter) error {
+func (c *chat) Read(ctx context.Context, from []byte, out sdk.Emitter) error {
 	seq := c.start
-	if len(position) > 0 {
+	if len(from) > 0 {
 		var err error
-		if seq, err = strconv.ParseUint(string(position), 10, 64); err != nil {
+		if seq, err = strconv.ParseUint(string(from), 10, 64); err != nil {
 			return sdk.DownAlarm("BAD_POSITION", errors.New("position is not a seq")).Err()
 		}
 	}
@@ -104,7 +105,6 @@ func (c *chat) Read(ctx context.Context, position []byte, out sdk.Emitter) error
 		if err != nil {
 			return down(err).Err()
 		}
-		page := sdk.Page{Records: c.records(rows)}
 		last := seq
 		for _, row := range rows {
 			last = max(last, row.Seq)
@@ -112,36 +112,64 @@ func (c *chat) Read(ctx context.Context, position []byte, out sdk.Emitter) error
 		if last == seq && len(rows) > 0 {
 			return sdk.Down("PAGE_BEHIND", errors.New("no message of the page is newer than the position")).Err()
 		}
-		seq = last
-		page.Position = strconv.AppendUint(nil, seq, 10)
-		page.Drained = len(rows) == 0
-		if err := out.Emit(ctx, page); err != nil {
-			return ended(ctx, err)
-		}
-		if page.Drained {
-			if err := c.env.Clock.Sleep(ctx, c.every); err != nil {
-				return nil
+		for _, page := range c.pages(rows, seq) {
+			if err := out.Emit(ctx, page); err != nil {
+				return ended(ctx, err)
 			}
+		}
+		seq = last
+		if len(rows) > 0 {
+			continue
+		}
+		if err := c.env.Clock.Sleep(ctx, c.every); err != nil {
+			return nil
 		}
 	}
 }
 
-// records makes records of rows, in the order of the page. A row that is there twice, byte for byte, comes once.
-func (c *chat) records(rows []finance.Row) []sdk.Record {
-	fetched := c.env.Clock.Now().UTC().Format(FetchedLayout)
-	records := make([]sdk.Record, 0, len(rows))
-	seen := make(map[string][]byte, len(rows))
-	for _, row := range rows {
-		if bytes.Equal(seen[row.MsgID], row.Raw) {
-			continue
-		}
-		seen[row.MsgID] = row.Raw
-		records = append(records, sdk.Record{
-			ID: row.MsgID, Seq: row.Seq, Kind: RawKind, Body: json.RawMessage(row.Raw), Meta: map[string]string{FetchedAt: fetched},
-		})
+// A page of WeCom's goes to the engine in parts of this size at most, as the engine likes its batches.
+const (
+	partRecords = 500
+	partBytes   = 512 << 10
+)
+
+// pages cuts what WeCom served after seq into parts, in the order of the page; nothing at all is one empty part, drained. A
+// row that is there twice, byte for byte, comes once. Behind each part stands the greatest position that leaves no row of a
+// later part behind: the last seq, as long as seq rises as it should.
+func (c *chat) pages(rows []finance.Row, seq uint64) []sdk.Page {
+	if len(rows) == 0 {
+		return []sdk.Page{{Position: position(seq), Drained: true}}
 	}
-	return records
+	later := make([]uint64, len(rows)+1) // smallest seq from a row on
+	later[len(rows)] = math.MaxUint64
+	for i, row := range slices.Backward(rows) {
+		later[i] = min(later[i+1], row.Seq)
+	}
+	var pages []sdk.Page
+	var part sdk.Page
+	size, last := 0, seq
+	fetched := c.env.Clock.Now().UTC().Format(FetchedLayout)
+	seen := make(map[string][]byte, len(rows))
+	for i, row := range rows {
+		last = max(last, row.Seq)
+		if !bytes.Equal(seen[row.MsgID], row.Raw) {
+			seen[row.MsgID] = row.Raw
+			size += len(row.Raw)
+			part.Records = append(part.Records, sdk.Record{
+				ID: row.MsgID, Seq: row.Seq, Kind: RawKind, Body: row.Raw, Meta: map[string]string{FetchedAt: fetched},
+			})
+		}
+		end := i+1 == len(rows)
+		if end || len(part.Records) == partRecords || size+len(rows[i+1].Raw) > partBytes {
+			part.Position = position(max(seq, min(last, max(later[i+1], 1)-1)))
+			pages = append(pages, part)
+			part, size = sdk.Page{}, 0
+		}
+	}
+	return pages
 }
+
+func position(seq uint64) []byte { return strconv.AppendUint(nil, seq, 10) }
 
 // ended turns the error of an ended context into none.
 func ended(ctx context.Context, err error) error {

@@ -3,9 +3,12 @@ package wecom_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/weir-etl/weir/plugins/wecom/wecomsim"
 	"github.com/weir-etl/weir/sdk"
@@ -48,16 +51,18 @@ func TestChatReads(t *testing.T) {
 			}
 		}
 	}
-	if len(ids) != 2475 || len(got) != 4 {
-		t.Errorf("got %d records in %d pages, want 2475 in 4", len(ids), len(got))
+	if len(ids) != 2475 || len(got) != 6 {
+		t.Errorf("got %d records in %d pages, want 2475 in 6", len(ids), len(got))
 	}
 	if last := string(got[len(got)-1].Position); last != "2499" {
 		t.Errorf("got position %s, want 2499: an empty page keeps it", last)
 	}
 
-	again, err := w.read(s, got[0].Position, drained)
-	if err != nil || len(again) != 3 || again[0].Records[0].ID != ids[1000] {
-		t.Errorf("from position %s: got %d pages, error %v", got[0].Position, len(again), err)
+	for i, page := range got[:2] { // the second ends where a page of WeCom's ends
+		again, err := w.read(s, page.Position, drained)
+		if err != nil || len(again[0].Records) != 500 || again[0].Records[0].ID != ids[500*(i+1)] {
+			t.Errorf("from position %s: got %d pages, error %v", page.Position, len(again), err)
+		}
 	}
 	if calls := w.Calls("ww1"); calls.Tokens != 1 || len(calls.Refused) != 0 {
 		t.Errorf("got %+v", calls)
@@ -106,7 +111,7 @@ func TestChatPolls(t *testing.T) {
 }
 
 func TestChatKeepsToTheRate(t *testing.T) {
-	w := newWorld(t, 60)
+	w := newWorld(t, 20)
 	for seq := 1; seq <= 700; seq++ {
 		m := message(seq, w.begin)
 		m.EndsPage = true
@@ -187,6 +192,43 @@ func TestChatDuplicates(t *testing.T) {
 	got, err := w.read(w.source(`{}`), nil, drained)
 	if err != nil || len(got[0].Records) != 2 || got[0].Records[0].Seq != 3 || got[0].Records[1].Seq != 5 {
 		t.Errorf("got %+v, error %v", got[0].Records, err)
+	}
+}
+
+// Large messages make small parts, and a part never claims what comes later in the page.
+func TestChatParts(t *testing.T) {
+	w := newWorld(t, 60)
+	filler := strings.Repeat("x", 300<<10)
+	for i, seq := range []int{10, 30, 20, 40} {
+		w.corp.Messages = append(w.corp.Messages, wecomsim.Message{
+			Seq: uint64(10 + i), Time: w.begin, EndsPage: i == 3,
+			Served: fmt.Appendf(nil, `{"seq":%d,"msgid":"m%d","encrypt_chat_msg":%q}`, seq, seq, filler),
+		})
+	}
+	w.serve()
+	got, err := w.read(w.source(`{}`), nil, drained)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var positions []string
+	for _, page := range got {
+		positions = append(positions, string(page.Position))
+	}
+	if diff := cmp.Diff([]string{"10", "19", "30", "40", "40"}, positions); diff != "" {
+		t.Errorf("positions: -want +got\n%s", diff)
+	}
+}
+
+// The position is the greatest seq of a page, in whatever order it comes; the records keep that order.
+func TestChatOutOfOrder(t *testing.T) {
+	w := newWorld(t, 60)
+	for i, served := range []string{`{"seq":9,"msgid":"a"}`, `{"seq":4,"msgid":"b"}`} {
+		w.corp.Messages = append(w.corp.Messages, wecomsim.Message{Seq: uint64(8 + i), Time: w.begin, Served: []byte(served)})
+	}
+	w.serve()
+	got, err := w.read(w.source(`{}`), nil, drained)
+	if err != nil || string(got[0].Position) != "9" || got[0].Records[0].ID != "a" || got[0].Records[1].ID != "b" {
+		t.Errorf("got %+v, error %v", got, err)
 	}
 }
 

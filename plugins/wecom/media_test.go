@@ -96,11 +96,13 @@ func TestMediaWanted(t *testing.T) {
 // joins it: the service sees each shard asked once.
 func TestMediaLateFile(t *testing.T) {
 	w := newWorld(t, 1)
-	w.file("slow", bytes.Repeat([]byte("x"), 1300000), nil)
+	release := make(chan struct{})
+	w.file("slow", bytes.Repeat([]byte("x"), 1300000), func(m *wecomsim.Media) {
+		m.Fail = func(int) int { <-release; return 0 }
+	})
 	w.file("fast", []byte("fast"), nil)
 	w.serve()
-	w.Fault(wecomsim.Fault{FileID: "slow", Slow: 300 * time.Millisecond})
-	m := w.media(`{"wait":"200ms","again":["1m","5m"]}`)
+	m := w.media(`{"wait":"2s","again":["1m","5m"]}`)
 	row := w.row("a", "slow", "fast")
 	outcomes, order := w.apply(m, row, w.row("b"), w.row("c", "fast"))
 	if got := fmt.Sprint(order); got != "[1 2 0]" {
@@ -115,6 +117,7 @@ func TestMediaLateFile(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 
+	close(release)
 	row = again(row, o)
 	for tries := 0; ; tries++ {
 		outcomes, _ = w.apply(m, row)
@@ -139,7 +142,7 @@ func TestMediaLateFile(t *testing.T) {
 
 // A file that comes hours later, and one that never comes.
 func TestMediaUntilTheDeadline(t *testing.T) {
-	w := newWorld(t, 36000)
+	w := newWorld(t, 100000)
 	w.file("hours", []byte("late"), func(m *wecomsim.Media) { m.AvailableFrom = w.begin.Add(30 * time.Hour) })
 	w.file("never", []byte("never"), func(m *wecomsim.Media) { m.AvailableFrom = w.begin.Add(999 * time.Hour) })
 	w.serve()
@@ -174,9 +177,10 @@ func TestMediaUntilTheDeadline(t *testing.T) {
 			if o.After < 0 || o.After > time.Hour {
 				t.Fatalf("%s: asks again after %v", name, o.After)
 			}
+			w.clock.Sleep(t.Context(), o.After)
 		}
 	}
-	if at := arrived.Sub(w.begin); at < 30*time.Hour || at > 60*time.Hour {
+	if at := arrived.Sub(w.begin); at < 30*time.Hour || at > 119*time.Hour {
 		t.Errorf("the late file came after %v", at)
 	}
 }
@@ -320,17 +324,20 @@ func TestMediaOrder(t *testing.T) {
 // When the engine goes, downloads end and nothing is left in the spool but what was handed over.
 func TestMediaClose(t *testing.T) {
 	w := newWorld(t, 1)
+	release := make(chan struct{})
 	w.file("hang", bytes.Repeat([]byte("x"), 1300000), nil)
-	w.file("unclaimed", []byte("unclaimed"), nil)
+	w.file("unclaimed", []byte("unclaimed"), func(m *wecomsim.Media) {
+		m.Fail = func(int) int { <-release; return 0 }
+	})
 	w.file("fast", []byte("fast"), nil)
 	w.serve()
 	w.Fault(wecomsim.Fault{FileID: "hang", Hang: true})
-	w.Fault(wecomsim.Fault{FileID: "unclaimed", Slow: 200 * time.Millisecond})
 	m := component(t, "wecom_media").NewTransform()
-	if err := m.Open(t.Context(), w.env(`{"wait":"100ms"}`)); err != nil {
+	if err := m.Open(t.Context(), w.env(`{"wait":"2s"}`)); err != nil {
 		t.Fatal(err)
 	}
 	w.apply(m, w.row("a", "hang"), w.row("b", "unclaimed"), w.row("c", "fast"))
+	close(release)
 	for w.Calls("ww1").Shards < 2 {
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -386,6 +393,24 @@ func TestMediaDeadlineWithoutTime(t *testing.T) {
 	outcomes, _ := w.apply(w.media(`{}`), row)
 	if due := outcomes[0].Due; !due.Equal(w.begin.Add(119 * time.Hour)) {
 		t.Errorf("got deadline %v", due)
+	}
+}
+
+// The last two hours are asked more often, and the deadline is not overslept.
+func TestMediaLastHours(t *testing.T) {
+	w := newWorld(t, 60)
+	w.file("late", nil, func(m *wecomsim.Media) { m.AvailableFrom = w.begin.Add(time.Hour) })
+	w.serve()
+	hour := w.row("a", "late")
+	hour.Time = w.begin.Add(-119 * time.Hour)
+	minutes := w.row("b", "late")
+	minutes.Time = w.begin.Add(-119*time.Hour - 55*time.Minute)
+	outcomes, _ := w.apply(w.media(`{"again":["1h"]}`), hour, minutes)
+	if after := outcomes[0].After; after != 10*time.Minute {
+		t.Errorf("an hour before the end: asks again after %v, want 10m", after)
+	}
+	if after := outcomes[1].After; after <= 0 || after > 5*time.Minute {
+		t.Errorf("five minutes before the end: asks again after %v", after)
 	}
 }
 

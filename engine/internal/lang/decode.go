@@ -228,7 +228,7 @@ func hideIf(secret bool, r hcl.Range) hcl.Range {
 	if secret {
 		return r
 	}
-	return hcl.Range{Start: hcl.Pos{Byte: -1}}
+	return hcl.Range{}
 }
 
 // fitArg converts a value to what the argument's type asks for, and says what is wrong with it. It never repeats the value.

@@ -1,6 +1,7 @@
 package lang
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -87,15 +88,15 @@ type report struct {
 
 // errorf adds a mistake at r; remedy may be empty.
 func (r *report) errorf(at hcl.Range, remedy, format string, args ...any) {
-	r.add(at, nil, false, remedy, fmt.Sprintf(format, args...))
+	r.add(at, hcl.Range{}, false, remedy, fmt.Sprintf(format, args...))
 }
 
-// hidden is errorf for mistakes whose line may hold a secret: the snippet hides the range.
+// hidden is errorf for mistakes whose line may hold a secret: the snippet does not show what lies in hide.
 func (r *report) hidden(at, hide hcl.Range, remedy, format string, args ...any) {
-	r.add(at, &hide, false, remedy, fmt.Sprintf(format, args...))
+	r.add(at, hide, false, remedy, fmt.Sprintf(format, args...))
 }
 
-func (r *report) add(at hcl.Range, hide *hcl.Range, warning bool, remedy, problem string) {
+func (r *report) add(at, hide hcl.Range, warning bool, remedy, problem string) {
 	d := Diagnostic{Warning: warning, File: at.Filename, Line: at.Start.Line, Column: at.Start.Column, Problem: problem, Remedy: remedy}
 	d.Snippet, d.from, d.to = snippet(r.source[at.Filename], at, hide)
 	r.list = append(r.list, d)
@@ -109,27 +110,24 @@ func (r *report) sorted() Diagnostics {
 	return slices.CompactFunc(r.list, func(a, b Diagnostic) bool { return a == b })
 }
 
-// snippet is the first line of at, and where at lies in it. What hide covers is replaced.
-func snippet(source []byte, at hcl.Range, hide *hcl.Range) (line string, from, to int) {
+// snippet is the first line of at, and where at lies in it, in runes. What hide covers is left out.
+func snippet(source []byte, at, hide hcl.Range) (line string, from, to int) {
 	start := at.Start.Byte
-	if source == nil || start > len(source) || at.Start.Line == 0 {
+	if at.Start.Line == 0 || start > len(source) {
 		return "", 0, 0
 	}
-	begin := strings.LastIndexByte(string(source[:start]), '\n') + 1
+	begin := bytes.LastIndexByte(source[:start], '\n') + 1
 	end := len(source)
-	if i := strings.IndexByte(string(source[start:]), '\n'); i >= 0 {
+	if i := bytes.IndexByte(source[start:], '\n'); i >= 0 {
 		end = start + i
 	}
 	stop := max(start, min(end, at.End.Byte))
-	text := source[begin:end]
-	if hide != nil && hide.Start.Byte >= begin && hide.Start.Byte <= end {
-		tail := source[min(end, hide.End.Byte):end]
-		text = slices.Concat(source[begin:hide.Start.Byte], []byte("(secret)"), tail)
-		if stop > hide.Start.Byte {
-			stop = min(hide.Start.Byte, max(start, stop))
-		}
+	shown := source[begin:end]
+	if hide.Filename != "" && begin <= hide.Start.Byte && hide.Start.Byte <= end {
+		shown = slices.Concat(source[begin:hide.Start.Byte], []byte("…"), source[min(end, hide.End.Byte):end])
+		stop = max(start, min(stop, hide.Start.Byte))
 	}
-	line = strings.TrimRight(strings.ReplaceAll(string(text), "\t", " "), "\r")
+	line = strings.TrimRight(strings.ReplaceAll(string(shown), "\t", " "), "\r")
 	return line, utf8.RuneCount(source[begin:start]), utf8.RuneCount(source[begin:stop])
 }
 

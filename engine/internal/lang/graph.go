@@ -171,7 +171,12 @@ func (l *loader) isSink(d *draft, address string, at hcl.Range) bool {
 	case l.steps["transform."+short] != nil || l.steps["source."+short] != nil || l.steps[address] != nil:
 		l.errorf(at, "only sinks give receipts, and only sinks can be waited for", "%s is not a sink", short)
 	default:
-		l.errorf(at, remedy(address, l.addresses("sink."), "there are"), "there is no step %s", address)
+		others := slices.DeleteFunc(l.addresses("sink."), func(a string) bool { return a == d.Address })
+		hint := remedy(address, others, "there are")
+		if hint == "" {
+			hint = "write the name of a sink of this file: there is no other"
+		}
+		l.errorf(at, hint, "there is no step %s", address)
 	}
 	return false
 }

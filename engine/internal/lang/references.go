@@ -360,7 +360,10 @@ func (l *loader) fixedValue(expr hclsyntax.Expression, arg string) (cty.Value, b
 	}
 	val, diags := expr.Value(l.scope)
 	l.addHCL(diags, expr)
-	return val, !diags.HasErrors()
+	if diags.HasErrors() {
+		return cty.DynamicVal, false
+	}
+	return val, true
 }
 
 // mistake is an error of our own functions: its words are fit to be shown, they hold no values.
@@ -380,14 +383,14 @@ func (l *loader) addHCL(diags hcl.Diagnostics, expr hclsyntax.Expression) {
 			problem = call.CalledFunctionName() + "() cannot work with these arguments"
 			var m *mistake
 			if errors.As(call.FunctionCallError(), &m) {
-				l.add(at, nil, d.Severity == hcl.DiagWarning, m.remedy, m.problem)
+				l.add(at, hcl.Range{}, d.Severity == hcl.DiagWarning, m.remedy, m.problem)
 				continue
 			}
 		}
 		if expr != nil && l.touchesSecret(expr) {
 			remedy = "details are not shown, because a secret is involved"
 		}
-		l.add(at, nil, d.Severity == hcl.DiagWarning, remedy, problem)
+		l.add(at, hcl.Range{}, d.Severity == hcl.DiagWarning, remedy, problem)
 	}
 }
 

@@ -195,6 +195,7 @@ func (l *loader) resolveLocal(name string) {
 	}
 	if loc.busy {
 		l.errorf(loc.attr.NameRange, "break the circle", "local %s is made of itself", name)
+		l.setLocal(loc, cty.DynamicVal)
 		return
 	}
 	loc.busy = true
@@ -203,19 +204,22 @@ func (l *loader) resolveLocal(name string) {
 			l.resolveLocal(next)
 		}
 	}
-	loc.busy, loc.done, loc.val = false, true, cty.DynamicVal
+	loc.busy = false
 	for call := range calls(loc.attr.Expr) {
 		if call.Name == "keyring" {
 			l.errorf(call.NameRange, "write keyring(…) in the argument that needs it", "keyring is read again every minute, which a local cannot follow")
 		}
 	}
-	if val, ok := l.fixedValue(loc.attr.Expr, "local."+name); ok {
-		loc.val = val
-	}
+	val, _ := l.fixedValue(loc.attr.Expr, "local."+name) // of any type where it failed, so that nothing echoes
+	l.setLocal(loc, val)
+}
+
+func (l *loader) setLocal(loc *local, val cty.Value) {
+	loc.done, loc.val = true, val
 	known := map[string]cty.Value{}
-	for n, other := range l.locals {
+	for name, other := range l.locals {
 		if other.done {
-			known[n] = other.val
+			known[name] = other.val
 		}
 	}
 	l.scope.Variables["local"] = cty.ObjectVal(known)

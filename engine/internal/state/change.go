@@ -54,10 +54,10 @@ type Owing struct {
 type Group struct {
 	Rows     []uint32 // ascending, each once, each below Owing.Rows
 	Dead     bool
-	Door     string   // address at which these rows stand
-	Cause    string   // what is waited for, "" for a time only
-	About    uint64   // waited for: the record with this identity …
-	AboutAt  string   // … at this address
+	Door     string // address at which these rows stand
+	Cause    string // what is waited for, "" for a time only
+	About    uint64 // waited for: the record with this identity …
+	AboutAt  string // … at this address
 	Code     string
 	Detail   string
 	Due      time.Time // zero: no time. Times keep their nanosecond, not their zone

@@ -26,8 +26,9 @@ type call struct {
 	tokens []string
 	space  int64 // guest space of the path, 0 = none
 	in     input
-	app    int64 // for the log
-	rows   int   // for the log
+	app    int64  // for the log
+	rows   int    // for the log
+	leave  func() // the call no longer counts as running: before its answer is out, so that a caller's next one is not the second
 	status int
 	code   string
 }
@@ -249,6 +250,7 @@ func (in input) list(name string) ([]any, bool) {
 func (c *call) answer(status int, body any) {
 	c.status = status
 	c.w.Header().Set("Content-Type", "application/json;charset=utf-8")
+	c.leave()
 	c.w.WriteHeader(status)
 	enc := json.NewEncoder(c.w)
 	enc.SetEscapeHTML(false)
@@ -295,6 +297,7 @@ func (c *call) body(bad *refusal) map[string]any {
 func (c *call) html(status int, title, text string) {
 	c.status = status
 	c.w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	c.leave()
 	c.w.WriteHeader(status)
 	fmt.Fprintf(c.w, "<!DOCTYPE html><html><head><title>%s</title></head><body><h1>%s</h1><p>%s</p></body></html>\n", title, title, text)
 }

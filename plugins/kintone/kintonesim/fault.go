@@ -48,26 +48,26 @@ func (s *Server) Fault(f Fault) (lift func()) {
 			}
 		})
 	}
-	on := &fault{Fault: f}
+	on := &fault{Fault: f, lifted: make(chan struct{})}
 	s.faults.mu.Lock()
 	s.faults.on = append(s.faults.on, on)
 	s.faults.mu.Unlock()
-	return func() { s.faults.lift(on) }
+	return sync.OnceFunc(func() { s.faults.lift(on) })
 }
 
 type fault struct {
 	Fault
 	seen, hits int
+	lifted     chan struct{} // closed by lift
 }
 
 type faults struct {
-	mu      sync.Mutex
-	on      []*fault
-	changed chan struct{} // closed when a fault is lifted
+	mu sync.Mutex
+	on []*fault
 }
 
-// meet returns the kind of failure that befalls a call, or 0.
-func (f *faults) meet(method, path string) FaultKind {
+// meet returns the kind of failure that befalls a call, or 0, and what is closed when the fault is lifted.
+func (f *faults) meet(method, path string) (FaultKind, <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, on := range f.on {
@@ -82,19 +82,9 @@ func (f *faults) meet(method, path string) FaultKind {
 		if on.Count > 0 && on.hits >= on.Count {
 			f.remove(i)
 		}
-		return on.Kind
+		return on.Kind, on.lifted
 	}
-	return 0
-}
-
-// lifted returns a channel that is closed when the next fault is lifted.
-func (f *faults) lifted() <-chan struct{} {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.changed == nil {
-		f.changed = make(chan struct{})
-	}
-	return f.changed
+	return 0, nil
 }
 
 func (f *faults) lift(gone *fault) {
@@ -106,10 +96,7 @@ func (f *faults) lift(gone *fault) {
 			break
 		}
 	}
-	if f.changed != nil {
-		close(f.changed)
-		f.changed = nil
-	}
+	close(gone.lifted)
 }
 
 func (f *faults) remove(i int) { f.on = append(f.on[:i:i], f.on[i+1:]...) }

@@ -166,6 +166,7 @@ func (c *call) download() (any, *refusal) {
 	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": f.name}))
 	h.Set("Content-Length", strconv.Itoa(len(f.content)))
 	c.status = http.StatusOK
+	c.leave()
 	c.w.WriteHeader(http.StatusOK)
 	c.w.Write(f.content)
 	return nil, nil

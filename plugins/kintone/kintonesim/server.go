@@ -179,20 +179,21 @@ func (s *Server) hangUp() {
 // serve is the way of every request: site-wide limits and faults first, then who asks, then what.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	running := s.running.Add(1)
-	defer s.running.Add(-1)
-	c := &call{s: s, w: w, r: r, lang: language(r), at: s.o.Now()}
+	leave := sync.OnceFunc(func() { s.running.Add(-1) })
+	defer leave()
+	c := &call{s: s, w: w, r: r, lang: language(r), at: s.o.Now(), leave: leave}
 	// On every answer, not only on the refusal (kintone.dev, "X-ConcurrencyLimit-Limit").
 	w.Header().Set("X-ConcurrencyLimit-Limit", strconv.Itoa(s.o.Concurrency))
 	w.Header().Set("X-ConcurrencyLimit-Running", strconv.FormatInt(running, 10))
 
 	endpoint := r.URL.Path[strings.LastIndex(r.URL.Path, "/v1/")+1:]
 	c.name = r.Method + " " + strings.TrimPrefix(endpoint, "v1/")
-	fault := s.faults.meet(r.Method, r.URL.Path)
+	fault, lifted := s.faults.meet(r.Method, r.URL.Path)
 	switch fault {
 	case Hang:
 		io.Copy(io.Discard, r.Body) // a server notices that its peer is gone only once the request is read
 		select {
-		case <-s.faults.lifted():
+		case <-lifted:
 		case <-s.closed:
 		case <-r.Context().Done():
 		}
