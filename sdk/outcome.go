@@ -10,8 +10,11 @@ import (
 // Row is one record of a call.
 type Row struct {
 	Record
-	Args  json.RawMessage // values of the per-record arguments, a JSON object; nil when the component has none
-	Final bool            // the deadline has passed: try once more, really, and answer for good
+	Args json.RawMessage // values of the per-record arguments, a JSON object; nil when the component has none
+	// Attempt counts the earlier planned times this row was asked: 0 on its first pass, more on a revisit or replay. On a later attempt
+	// that brings nothing new, answer [Retry]: what an earlier pass delivered stays as it is.
+	Attempt int
+	Final   bool // the deadline has passed: try once more, really, and answer for good
 }
 
 // Decode reads the row's arguments into v.

@@ -1,0 +1,299 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/weir-etl/weir/engine/internal/flow"
+	"github.com/weir-etl/weir/engine/internal/host"
+	"github.com/weir-etl/weir/engine/internal/lang"
+	"github.com/weir-etl/weir/engine/internal/state"
+	"github.com/weir-etl/weir/sdk"
+)
+
+// Options of a run. Pipeline, Dir and Key are required.
+type Options struct {
+	Pipeline *lang.Pipeline
+	Dir      string // data directory: state, spool, kept files, socket
+	Key      []byte // seals the state
+
+	Clock *sdk.Clock // nil = the real one
+	Until time.Time  // the clock's end: with Once, what falls due before it is worked; zero = only what is due now
+	Once  bool       // end when the sources are drained and nothing is under way
+
+	Executable func(plugin string) (host.Executable, error) // how a plugin is started; nil = bundled, or as the pipeline says
+	Log        hclog.Logger                                 // nil = silent
+	Progress   func(Status)                                 // called about twice a second of real time, from the loop: must be quick
+	Failpoint  func(name string)                            // crash tests: called when a window is entered; nil in production
+}
+
+// Summary is how a run ended.
+type Summary struct {
+	Status
+	Open bool // dead letters or holes are left
+}
+
+// Run runs a pipeline until ctx ends or, with Once, until there is nothing left to do. Errors are configuration errors (a state that
+// another engine uses, entries of steps that the file no longer has) or the end of the state; a service that is away is not an error.
+func Run(ctx context.Context, o Options) (Summary, error) {
+	if o.Log == nil {
+		o.Log = hclog.NewNullLogger()
+	}
+	if o.Clock == nil {
+		o.Clock = &sdk.Clock{}
+	}
+	if o.Failpoint == nil {
+		o.Failpoint = func(string) {}
+	}
+	db, err := openState(o)
+	if err != nil {
+		return Summary{}, err
+	}
+	defer db.Close()
+	e, err := newEngine(o, db)
+	if err != nil {
+		return Summary{}, err
+	}
+	return e.run(ctx)
+}
+
+// openState opens the state of a data directory.
+func openState(o Options) (*state.DB, error) {
+	return state.Open(filepath.Join(o.Dir, "state"), state.Options{Key: o.Key, Log: o.Log.Named("state").Trace, Failpoint: o.Failpoint})
+}
+
+// Engine runs one pipeline. Everything in it belongs to the goroutine of run, except where a field says otherwise.
+type Engine struct {
+	Options
+	db      *state.DB
+	idKey   []byte // hashes of identities are keyed, so that they tell nothing
+	steps   []*step
+	byName  map[string]int // address -> step
+	machine *flow.Machine
+
+	events  chan func() // work for the loop, from any goroutine
+	commits chan commit // to the writer, in order
+	failed  chan error  // what ends the run
+
+	batches   map[flow.Batch]*held
+	lastBatch flow.Batch
+	lots      map[uint64]*lotFacts
+	spool     *spool
+	news      *news
+	procs     map[string]*process
+	sockets   string // private folder of the processes
+	changed   []int  // steps that are configured otherwise than in the last run
+	started   time.Time
+
+	ctx        context.Context // of the run: calls end with it
+	background sync.WaitGroup  // everything that the run has started
+}
+
+// step is a configured step and what runs it.
+type step struct {
+	*lang.Step // nil for weir.events
+	address    string
+	index      int
+	upstream   int           // its source, for deadlines; -1 = several or none
+	retention  time.Duration // of that source
+	awaits     []int         // sinks whose receipts it mentions
+	onlySome   bool          // when, or files only: rows have to be asked about
+	proc       *process
+	source     *source
+}
+
+// newEngine loads the state and builds the machine on it.
+func newEngine(o Options, db *state.DB) (*Engine, error) {
+	idKey := sha256.Sum256(append([]byte("weir identity "), o.Key...))
+	e := &Engine{
+		Options: o, db: db, idKey: idKey[:], byName: map[string]int{},
+		events:  make(chan func(), 64), // producers wait for room; the loop never sends to itself
+		commits: make(chan commit, 64), failed: make(chan error, 1),
+		batches: map[flow.Batch]*held{}, lots: map[uint64]*lotFacts{}, procs: map[string]*process{}, started: o.Clock.Now(),
+	}
+	for _, m := range o.Pipeline.Moved {
+		if err := db.Rename(o.Pipeline.Name, m.From, m.To); err != nil && !errors.Is(err, state.ErrNotFound) {
+			return nil, fmt.Errorf("moved %s to %s: %w", m.From, m.To, err)
+		}
+	}
+	snapshot, err := db.Load(o.Pipeline.Name)
+	if err != nil {
+		return nil, err
+	}
+	cfg := e.graph()
+	if stranded := e.stranded(snapshot); len(stranded) > 0 {
+		return nil, &StrandedError{Pipeline: o.Pipeline.Name, Addresses: stranded}
+	}
+	e.machine = flow.New(cfg, e, e.holdings(snapshot), snapshot.NextParcel-1, o.Clock.Now())
+	e.news = newNews(e, snapshot)
+	if e.spool, err = openSpool(o.Dir, snapshot); err != nil {
+		return nil, err
+	}
+	for _, s := range e.steps {
+		if s.Step != nil && s.Kind == sdk.KindSource {
+			if s.source, err = newSource(e, s, snapshot); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return e, e.changedSteps(snapshot)
+}
+
+// StrandedError says that the state knows steps which the pipeline file no longer has.
+type StrandedError struct {
+	Pipeline  string
+	Addresses []string
+}
+
+func (e *StrandedError) Error() string {
+	return fmt.Sprintf("the state of pipeline %q holds entries of steps that the file no longer has: %v. "+
+		"Say what becomes of them: moved { from = OLD  to = NEW }, removed { from = OLD }, or weir owed drop", e.Pipeline, e.Addresses)
+}
+
+// stranded lists addresses with owed entries or a checkpoint that no step has, unless the file says that they may go.
+func (e *Engine) stranded(s state.Snapshot) []string {
+	seen := map[string]bool{}
+	for _, r := range e.Pipeline.Removed {
+		seen[r] = true
+	}
+	var list []string
+	look := func(address string) {
+		if _, ok := e.byName[address]; !ok && !seen[address] {
+			seen[address] = true
+			list = append(list, address)
+		}
+	}
+	for _, o := range s.Owing {
+		look(o.Step)
+	}
+	for _, c := range s.Checkpoints {
+		look(c.Source)
+	}
+	return list
+}
+
+// graph translates the pipeline for the machine. Step 0 is weir.events where something listens to it.
+func (e *Engine) graph() flow.Config {
+	var cfg flow.Config
+	cfg.Limits.Rescue = e.Pipeline.Rescue
+	cfg.Seed = uint64(time.Now().UnixNano())
+	listens := false
+	for _, s := range e.Pipeline.Steps {
+		for _, in := range s.Inputs {
+			listens = listens || in == lang.Events
+		}
+	}
+	if listens {
+		e.steps = append(e.steps, &step{address: lang.Events, upstream: -1})
+		e.byName[lang.Events] = 0
+		cfg.Steps = append(cfg.Steps, flow.Step{Address: lang.Events, Kind: flow.Source})
+	}
+	for _, s := range e.order() {
+		i := len(e.steps)
+		c := s.Component
+		r := &step{Step: s, address: s.Address, index: i, upstream: -1}
+		f := flow.Step{
+			Address: s.Address, About: s.HasAbout, OnOwedPass: s.OnOwedPass, Disabled: !s.Enabled, MakesFiles: c.MakesFiles, Probes: c.Probes,
+			MaxRows: c.MaxRecords, MaxBytes: c.MaxBytes, MaxInFlight: c.MaxInFlight,
+			MaxWait: s.Batch.MaxWait, Tries: s.Retry.Tries, Within: s.Retry.Within,
+		}
+		switch s.Kind {
+		case sdk.KindSource:
+			f.Kind = flow.Source
+			r.upstream, r.retention = i, c.Retention
+		case sdk.KindTransform:
+			f.Kind = flow.Transform
+		case sdk.KindSink:
+			f.Kind = flow.Sink
+		}
+		if n := s.Batch.MaxRecords; n > 0 && (c.MaxRecords == 0 || n < c.MaxRecords) {
+			f.MaxRows = n
+		}
+		if n := s.Batch.MaxBytes; n > 0 {
+			f.MaxBytes = n
+		}
+		for _, n := range []int{s.Limit.Concurrency, connectionLimit(s)} {
+			if n > 0 && (f.MaxInFlight == 0 || n < f.MaxInFlight) {
+				f.MaxInFlight = n
+			}
+		}
+		for _, in := range s.Inputs {
+			j := e.byName[in]
+			f.Inputs = append(f.Inputs, j)
+			if up := e.steps[j]; up.upstream >= 0 {
+				r.upstream = up.upstream
+				r.retention = max(r.retention, up.retention)
+			}
+		}
+		for _, a := range s.After {
+			f.After = append(f.After, e.byName[a])
+		}
+		for _, a := range s.Receipts {
+			r.awaits = append(r.awaits, e.byName[a])
+		}
+		r.onlySome = s.HasWhen || c.FilesOnly
+		e.byName[s.Address] = i
+		e.steps = append(e.steps, r)
+		cfg.Steps = append(cfg.Steps, f)
+	}
+	return cfg
+}
+
+func connectionLimit(s *lang.Step) int {
+	if s.Connection == nil {
+		return 0
+	}
+	return s.Connection.Limit.Concurrency
+}
+
+// order puts every step behind what it takes from and what it is after.
+func (e *Engine) order() []*lang.Step {
+	var out []*lang.Step
+	done := map[string]bool{lang.Events: true}
+	for len(out) < len(e.Pipeline.Steps) {
+		n := len(out)
+	next:
+		for _, s := range e.Pipeline.Steps {
+			if done[s.Address] {
+				continue
+			}
+			for _, before := range [][]string{s.Inputs, s.After} {
+				for _, a := range before {
+					if !done[a] {
+						continue next
+					}
+				}
+			}
+			done[s.Address] = true
+			out = append(out, s)
+		}
+		if len(out) == n {
+			panic("engine: the pipeline has a cycle that the language let pass")
+		}
+	}
+	return out
+}
+
+// identity is the hash of (source, id).
+func (e *Engine) identity(source int, id string) uint64 {
+	h := sha256.New()
+	h.Write(e.idKey)
+	if source >= 0 {
+		h.Write([]byte(e.steps[source].address))
+	}
+	h.Write([]byte{0})
+	h.Write([]byte(id))
+	var sum [32]byte
+	return binary.BigEndian.Uint64(h.Sum(sum[:0])) | 1 // 0 means none
+}
+
+// post hands work to the loop.
+func (e *Engine) post(f func()) { e.events <- f }

@@ -1,0 +1,146 @@
+package state
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// Snapshot is all that an engine needs at its start; the parcels themselves are read one by one when they are due.
+type Snapshot struct {
+	Checkpoints []Checkpoint
+	Owing       []Owing // by step, then by parcel: oldest first
+	Steps       []StepState
+	LastEvent   uint64 // the largest number ever committed by any pipeline, 0 for none
+	NextParcel  uint64 // larger than every ID ever committed by any pipeline, at least 1
+}
+
+// Load reads what the state holds of one pipeline. It decodes straight into the snapshot.
+func (db *DB) Load(pipeline string) (Snapshot, error) {
+	s := Snapshot{LastEvent: db.lastEvent.Load(), NextParcel: db.lastParcel.Load() + 1}
+	db.names.mu.RLock()
+	mine := map[uint32]string{}
+	for name, n := range db.names.number {
+		if name.pipeline == pipeline {
+			mine[n] = name.address
+		}
+	}
+	db.names.mu.RUnlock()
+
+	read := func(prefix byte, each func(address string, key []byte, r *reader)) error {
+		return db.scan([]byte{prefix}, nil, func(key []byte, r *reader) error {
+			if address, ok := mine[binary.BigEndian.Uint32(key[1:])]; ok {
+				each(address, key, r)
+			} else {
+				r.rest = nil
+			}
+			return nil
+		})
+	}
+	err := errors.Join(
+		read(prefixCheckpoint, func(address string, _ []byte, r *reader) {
+			s.Checkpoints = append(s.Checkpoints, Checkpoint{address, r.bytes(), r.bytes()})
+		}),
+		read(prefixStep, func(address string, _ []byte, r *reader) {
+			s.Steps = append(s.Steps, StepState{address, r.bytes()})
+		}),
+		read(prefixOwing, func(address string, key []byte, r *reader) {
+			o := decodeOwing(r, db.addressOf)
+			o.Step, o.Parcel = address, binary.BigEndian.Uint64(key[5:])
+			s.Owing = append(s.Owing, o)
+		}),
+	)
+	return s, err
+}
+
+// Parcel reads a parcel; ErrNotFound when it was dropped or never written.
+func (db *DB) Parcel(id uint64) (Parcel, error) {
+	p := Parcel{ID: id}
+	key := key64(prefixParcel, id)
+	err := db.view(func(txn *badger.Txn) error {
+		item, err := txn.Get(key)
+		if err != nil {
+			return err
+		}
+		var decodeErr error
+		err = item.Value(func(value []byte) error {
+			decodeErr = db.decodeParcel(&p, key, value)
+			return nil
+		})
+		if decodeErr != nil {
+			return decodeErr
+		}
+		if err != nil {
+			return damaged(db.dir, fmt.Errorf("parcel %d: %w", id, err))
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, badger.ErrKeyNotFound):
+		return Parcel{}, fmt.Errorf("parcel %d: %w", id, ErrNotFound)
+	case err != nil:
+		return Parcel{}, err
+	}
+	return p, nil
+}
+
+func (db *DB) decodeParcel(p *Parcel, key, value []byte) error {
+	outer := &reader{rest: value}
+	tag := outer.byte()
+	sealed := outer.rest
+	if p.Opaque = tag == 1; p.Opaque {
+		sealed = outer.take(outer.uint())
+		p.Body = append([]byte(nil), outer.rest...)
+	}
+	var scratch []byte
+	r, err := db.opened(append(key, tag), sealed, &scratch)
+	if err != nil {
+		return err
+	}
+	p.Rest = r.take(r.uint()) // scratch is ours alone
+	if !p.Opaque {
+		p.Body = r.take(r.uint())
+	}
+	return db.decoded(key, r)
+}
+
+// Events reads up to limit events numbered above after, in order.
+func (db *DB) Events(after uint64, limit int) ([]Event, error) {
+	var events []Event
+	errEnd := errors.New("end")
+	start := key64(prefixEvent, max(after, db.trimmed.Load())+1)
+	err := db.scan([]byte{prefixEvent}, start, func(key []byte, r *reader) error {
+		if len(events) >= limit {
+			return errEnd
+		}
+		events = append(events, Event{binary.BigEndian.Uint64(key[1:]), r.bytes()})
+		return nil
+	})
+	if err != nil && err != errEnd {
+		return nil, err
+	}
+	return events, nil
+}
+
+// Size is what the state takes on disk, in bytes.
+func (db *DB) Size() (int64, error) {
+	var sum int64
+	err := filepath.WalkDir(db.dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Type().IsRegular() {
+			var info fs.FileInfo
+			if info, err = entry.Info(); err == nil {
+				sum += allocated(info)
+			}
+		}
+		if errors.Is(err, os.ErrNotExist) {
+			return nil // compacted away meanwhile
+		}
+		return err
+	})
+	return sum, err
+}

@@ -1,0 +1,206 @@
+package engine
+
+import (
+	"context"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/weir-etl/weir/engine/internal/flow"
+	"github.com/weir-etl/weir/engine/internal/host"
+)
+
+// run is the loop: every event goes through the machine, and what the machine asks for is done or started.
+func (e *Engine) run(ctx context.Context) (Summary, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	e.ctx = ctx
+	defer e.end(cancel)
+	e.background.Go(func() { e.write(ctx) })
+	e.background.Go(func() { e.db.Maintain(ctx) })
+	if err := e.listen(ctx); err != nil {
+		return Summary{}, err
+	}
+	if err := e.start(ctx); err != nil {
+		return Summary{}, err
+	}
+
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	progress := time.NewTicker(500 * time.Millisecond)
+	defer progress.Stop()
+	e.act(e.machine.Start())
+	for _, i := range e.changed {
+		e.step(flow.Reconfigured{Step: i})
+	}
+	e.wakeNews()
+	for {
+		if err := ctx.Err(); err != nil {
+			return e.summary(), nil
+		}
+		if e.Once && e.finished() {
+			return e.summary(), nil
+		}
+		e.reset(timer)
+		select {
+		case f := <-e.events:
+			f()
+		case <-timer.C:
+			e.step(flow.Tick{})
+		case err := <-e.failed:
+			return e.summary(), err
+		case <-progress.C:
+			if e.Progress != nil {
+				e.Progress(e.status())
+			}
+		case <-ctx.Done():
+		}
+	}
+}
+
+// step feeds the machine.
+func (e *Engine) step(ev flow.Event) {
+	e.act(slices.Clone(e.machine.Step(e.Clock.Now(), ev)))
+}
+
+// reset sets the timer to the next instant at which the machine, or the clock's end, wants attention.
+func (e *Engine) reset(t *time.Timer) {
+	next := e.machine.Next()
+	if e.Once && !e.Until.IsZero() && (next.IsZero() || e.Until.Before(next)) {
+		next = e.Until
+	}
+	wait := time.Minute
+	if !next.IsZero() {
+		wait = max(e.Clock.Wall(next.Sub(e.Clock.Now())), time.Millisecond)
+	}
+	t.Reset(min(wait, time.Minute))
+}
+
+// finished reports whether a run with Once has nothing left to do.
+func (e *Engine) finished() bool {
+	if !e.Until.IsZero() && e.Clock.Now().Before(e.Until) || e.machine.Busy() || e.news.behind() {
+		return false
+	}
+	for _, s := range e.steps {
+		if s.source != nil && s.Enabled && !e.machine.Drained(s.index) {
+			return false
+		}
+	}
+	return true
+}
+
+// act does what the machine asks, in order.
+func (e *Engine) act(actions []flow.Action) {
+	for _, a := range actions {
+		switch a := a.(type) {
+		case flow.Call:
+			e.call(a)
+		case flow.Alias:
+			e.alias(a)
+		case flow.Receipt:
+			e.lot(a.Lot).receipt(a.Sink, a.Root).state = a.State
+		case flow.Load:
+			e.load(a)
+		case flow.Grant:
+			if s := e.steps[a.Source]; s.source != nil {
+				s.source.grant(a.Rows, a.Bytes)
+			} else {
+				e.news.grant(a.Rows)
+			}
+		case flow.Release:
+			e.spool.release(e.lots[a.Lot], a.Root)
+		case flow.Forget:
+			for _, b := range a.Batches {
+				delete(e.batches, b)
+			}
+			e.spool.forget(e.lots[a.Lot])
+			delete(e.lots, a.Lot)
+		case flow.Breaker:
+			e.news.breaker(a)
+		case flow.Commit:
+			e.commit(a)
+		}
+	}
+}
+
+// start brings up the processes and sources, and what the engine does beside.
+func (e *Engine) start(ctx context.Context) error {
+	for _, s := range e.steps {
+		if s.Step == nil || !s.Enabled {
+			continue
+		}
+		p := e.process(s)
+		p.steps = append(p.steps, s)
+		s.proc = p
+		e.machine.Step(e.Clock.Now(), flow.Available{Step: s.index})
+	}
+	var err error
+	if e.sockets, err = host.Folder(e.Dir); err != nil {
+		return err
+	}
+	for _, p := range e.procs {
+		exe, err := e.executable(p.plugin)
+		if err != nil {
+			return err
+		}
+		e.background.Go(func() { p.run(ctx, exe) })
+	}
+	for _, s := range e.steps {
+		if s.source != nil && s.Enabled {
+			e.background.Go(func() { s.source.run(ctx) })
+		}
+	}
+	e.background.Go(func() { e.reload(ctx) })
+	return nil
+}
+
+// end stops all that the run has started and waits for it. Events that nobody will work any more are taken and dropped, so that no
+// sender hangs: what they would have told is not acknowledged, and comes again with the next run.
+func (e *Engine) end(cancel context.CancelCauseFunc) {
+	cancel(nil)
+	gone := make(chan struct{})
+	go func() {
+		e.background.Wait()
+		close(gone)
+	}()
+	for {
+		select {
+		case <-e.events:
+		case <-gone:
+			os.RemoveAll(e.sockets)
+			return
+		}
+	}
+}
+
+// executable finds the program of a plugin: bundled in this one, or named by the pipeline.
+func (e *Engine) executable(plugin string) (host.Executable, error) {
+	if e.Executable != nil {
+		return e.Executable(plugin)
+	}
+	for _, x := range e.Pipeline.Plugins {
+		if x.Name == plugin {
+			return host.Executable{Name: x.Name, Path: x.Path}, nil
+		}
+	}
+	return host.Bundled(plugin)
+}
+
+// reload reads key files again every minute; a step whose arguments changed is opened anew, and what waited for that is due.
+func (e *Engine) reload(ctx context.Context) {
+	volatile := slices.ContainsFunc(e.steps, func(s *step) bool { return s.Step != nil && s.Volatile && s.Enabled })
+	for volatile {
+		t := time.NewTimer(max(e.Clock.Wall(time.Minute), 100*time.Millisecond))
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return
+		}
+		for _, s := range e.steps {
+			if s.Step == nil || !s.Volatile || !s.Enabled {
+				continue
+			}
+			s.proc.reload(ctx, s)
+		}
+	}
+}

@@ -1,0 +1,371 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/weir-etl/weir/engine/internal/flow"
+	"github.com/weir-etl/weir/engine/internal/state"
+	"github.com/weir-etl/weir/sdk"
+	"github.com/weir-etl/weir/sdk/protocol"
+)
+
+// commit is a machine's Commit with everything that its durable form needs, taken in the loop and written by the writer.
+type commit struct {
+	lot     uint64 // 0 = events alone
+	change  state.Change
+	parcels []parcel
+	drop    []uint64
+}
+
+// parcel is rows to be stored.
+type parcel struct {
+	id       uint64
+	at, last *protocol.Batch
+	receipts []map[string]cell // per row
+	source   string            // address of the source that they come from, where it is known
+	opaque   bool
+	keep     bool
+}
+
+// commit hands a settlement to the writer. Commits reach the disk in the order of the machine.
+func (e *Engine) commit(a flow.Commit) {
+	c := commit{lot: a.Lot, drop: a.Drop, change: state.Change{Pipeline: e.Pipeline.Name, DropParcels: a.Drop}}
+	if a.Source >= 0 {
+		e.checkpoint(a, &c.change)
+	}
+	for _, p := range a.Parcels {
+		c.parcels = append(c.parcels, e.parcel(p))
+	}
+	for _, h := range a.Owing {
+		address := e.steps[h.Step].address
+		if len(h.Groups) == 0 {
+			c.change.DropOwing = append(c.change.DropOwing, state.OwingKey{Step: address, Parcel: h.Parcel})
+			continue
+		}
+		c.change.Owing = append(c.change.Owing, e.owing(h))
+	}
+	e.news.facts(a, &c.change)
+	e.commits <- c
+}
+
+// checkpoint adds how far a source is settled.
+func (e *Engine) checkpoint(a flow.Commit, change *state.Change) {
+	s := e.steps[a.Source]
+	if s.source == nil { // weir.events
+		last := e.news.settled(a.Batch)
+		change.TrimEvents = last
+		change.Checkpoints = append(change.Checkpoints, state.Checkpoint{Source: s.address, Position: binary.BigEndian.AppendUint64(nil, last)})
+		return
+	}
+	p := s.source.pages[a.Batch]
+	delete(s.source.pages, a.Batch)
+	change.Checkpoints = append(change.Checkpoints, state.Checkpoint{Source: s.address, Position: p.position, Stats: p.stats})
+}
+
+// parcel gathers the rows of a parcel with the facts that are known of their files by now.
+func (e *Engine) parcel(p flow.Parcel) parcel {
+	out := parcel{id: p.ID, at: e.gather(p.Rows), keep: p.Keep}
+	if p.Facts != nil {
+		files := map[int][]sdk.File{}
+		for i, r := range p.Facts {
+			if b := e.batches[r.Batch]; b.HasFiles() {
+				files[i] = b.Files(int(r.Row))
+			}
+		}
+		if len(files) > 0 {
+			out.at = out.at.WithFiles(files)
+		}
+	}
+	if p.Last != nil {
+		out.last = e.gather(p.Last)
+	}
+	if src := e.batches[p.Rows[0].Batch].source; src >= 0 {
+		out.source = e.steps[src].address
+	}
+	for i := range p.Rows {
+		var cells map[string]cell
+		for k, c := range e.lot(p.Lot).receipts {
+			if k.root == p.Roots[i] {
+				if cells == nil {
+					cells = map[string]cell{}
+				}
+				cells[e.steps[k.sink].address] = *c
+			}
+		}
+		out.receipts = append(out.receipts, cells)
+	}
+	for _, in := range e.steps[p.Door].inputs() {
+		if s := e.steps[e.byName[in]]; s.Step != nil && s.Component.Opaque {
+			out.opaque = true
+		}
+	}
+	return out
+}
+
+func (s *step) inputs() []string {
+	if s.Step == nil {
+		return nil
+	}
+	return s.Inputs
+}
+
+// gather makes one batch of rows that may lie in several.
+func (e *Engine) gather(refs []flow.Ref) *protocol.Batch {
+	var parts []protocol.Part
+	for i := 0; i < len(refs); {
+		p := protocol.Part{Batch: e.batches[refs[i].Batch].Batch}
+		b := refs[i].Batch
+		for ; i < len(refs) && refs[i].Batch == b; i++ {
+			p.Rows = append(p.Rows, refs[i].Row)
+		}
+		parts = append(parts, p)
+	}
+	return protocol.Gather(parts...)
+}
+
+// owing translates what a step owes of a parcel.
+func (e *Engine) owing(h flow.Holding) state.Owing {
+	o := state.Owing{Step: e.steps[h.Step].address, Parcel: h.Parcel, Rows: len(h.IDs), IDs: h.IDs}
+	for _, g := range h.Groups {
+		s := state.Group{Rows: g.Rows, Dead: g.Dead, Door: e.steps[g.Door].address, Cause: g.Cause, Code: g.Code, Detail: g.Detail,
+			Due: g.Due, Deadline: g.Deadline, Since: g.Since, Tries: g.Tries, Kept: g.Kept, Revisit: g.Revisit, Raised: g.Raised}
+		if g.Cause == flow.CauseAbout {
+			s.About, s.AboutAt = g.About, e.steps[g.AboutAt].address
+		}
+		o.Groups = append(o.Groups, s)
+	}
+	return o
+}
+
+// holdings is the opposite of owing, for a whole state.
+func (e *Engine) holdings(s state.Snapshot) []flow.Holding {
+	var list []flow.Holding
+	for _, o := range s.Owing {
+		i, ok := e.byName[o.Step]
+		if !ok {
+			continue // removed on purpose
+		}
+		h := flow.Holding{Step: i, Parcel: o.Parcel, IDs: o.IDs}
+		for _, g := range o.Groups {
+			door, ok := e.byName[g.Door]
+			if !ok {
+				door = i // the maker of its files is gone: ask the step itself
+			}
+			f := flow.Group{Rows: g.Rows, Dead: g.Dead, Door: door, Cause: g.Cause, Code: g.Code, Detail: g.Detail,
+				Due: g.Due, Deadline: g.Deadline, Since: g.Since, Tries: g.Tries, Kept: g.Kept, Revisit: g.Revisit, Raised: g.Raised, About: g.About}
+			if at, ok := e.byName[g.AboutAt]; ok {
+				f.AboutAt = at
+			} else if g.Cause == flow.CauseAbout {
+				f.Cause, f.Due = "", e.Clock.Now()
+			}
+			h.Groups = append(h.Groups, f)
+		}
+		list = append(list, h)
+	}
+	return list
+}
+
+// write makes commits durable, one after the other, and only then tells the machine.
+func (e *Engine) write(ctx context.Context) {
+	for {
+		var c commit
+		select {
+		case c = <-e.commits:
+		case <-ctx.Done():
+			return
+		}
+		if err := e.persist(ctx, &c); err != nil {
+			if ctx.Err() == nil {
+				select {
+				case e.failed <- fmt.Errorf("state: %w", err):
+				default:
+				}
+			}
+			return
+		}
+		e.post(func() {
+			e.news.written(c.change.Events)
+			if c.lot != 0 {
+				e.step(flow.Committed{Lot: c.lot})
+			}
+		})
+	}
+}
+
+// persist writes one commit. Kept files are made durable before the parcel that names them.
+func (e *Engine) persist(ctx context.Context, c *commit) error {
+	for i := range c.parcels {
+		p := &c.parcels[i]
+		if p.keep {
+			e.Failpoint("spool.keep")
+			at, err := e.spool.keep(p.id, p.at)
+			if err != nil {
+				return err
+			}
+			p.at = at
+		} else {
+			p.at = p.at.WithoutBytes()
+		}
+		stored, err := p.pack()
+		if err != nil {
+			return err
+		}
+		c.change.Parcels = append(c.change.Parcels, stored)
+	}
+	if err := e.db.Commit(ctx, &c.change); err != nil {
+		return err
+	}
+	for _, id := range c.drop {
+		e.spool.drop(id)
+	}
+	return nil
+}
+
+// storedCell is a cell at rest.
+type storedCell struct {
+	State   flow.State   `json:"state"`
+	Code    string       `json:"code,omitempty"`
+	Receipt *sdk.Receipt `json:"receipt,omitempty"`
+}
+
+// pack writes a parcel: four parts, each with its length before it, in Rest, and the bodies at the door in Body.
+func (p *parcel) pack() (state.Parcel, error) {
+	rest, body, err := p.at.SplitBody()
+	if err != nil {
+		return state.Parcel{}, err
+	}
+	var last []byte
+	if p.last != nil {
+		if last, err = p.last.WithoutBytes().Marshal(); err != nil {
+			return state.Parcel{}, err
+		}
+	}
+	cells := make([]map[string]storedCell, len(p.receipts))
+	for i, m := range p.receipts {
+		for address, c := range m {
+			if cells[i] == nil {
+				cells[i] = map[string]storedCell{}
+			}
+			cells[i][address] = storedCell{c.state, c.code, c.receipt}
+		}
+	}
+	receipts, err := json.Marshal(cells)
+	if err != nil {
+		return state.Parcel{}, err
+	}
+	var out []byte
+	for _, part := range [][]byte{rest, last, receipts, []byte(p.source)} {
+		out = binary.AppendUvarint(out, uint64(len(part)))
+		out = append(out, part...)
+	}
+	return state.Parcel{ID: p.id, Rest: out, Body: body, Opaque: p.opaque}, nil
+}
+
+var errParcel = errors.New("a stored parcel cannot be read")
+
+// unpack is the opposite of pack.
+func unpack(s state.Parcel) (*parcel, error) {
+	var parts [4][]byte
+	rest := s.Rest
+	for i := range parts {
+		n, k := binary.Uvarint(rest)
+		if k <= 0 || uint64(len(rest)-k) < n {
+			return nil, errParcel
+		}
+		parts[i], rest = rest[k:k+int(n)], rest[k+int(n):]
+	}
+	p := &parcel{id: s.ID, opaque: s.Opaque, source: string(parts[3])}
+	var err error
+	if p.at, err = protocol.JoinBody(parts[0], s.Body); err != nil {
+		return nil, fmt.Errorf("%w: %w", errParcel, err)
+	}
+	if len(parts[1]) > 0 {
+		if p.last, err = protocol.Unmarshal(parts[1]); err != nil {
+			return nil, fmt.Errorf("%w: %w", errParcel, err)
+		}
+	}
+	var cells []map[string]storedCell
+	if err := json.Unmarshal(parts[2], &cells); err != nil {
+		return nil, fmt.Errorf("%w: %w", errParcel, err)
+	}
+	for _, m := range cells {
+		var row map[string]cell
+		for address, c := range m {
+			if row == nil {
+				row = map[string]cell{}
+			}
+			row[address] = cell{c.State, c.Code, c.Receipt}
+		}
+		p.receipts = append(p.receipts, row)
+	}
+	return p, nil
+}
+
+// load reads rows of a parcel for a replay, beside the loop.
+func (e *Engine) load(a flow.Load) {
+	e.background.Go(func() {
+		p, err := e.readParcel(a.Parcel)
+		if err == nil {
+			err = e.spool.fetch(p)
+		}
+		e.post(func() {
+			if err != nil {
+				e.Log.Error("parcel cannot be read", "parcel", a.Parcel, "error", err)
+				e.step(flow.Loaded{Lot: a.Lot, Err: true})
+				return
+			}
+			e.loaded(a, p)
+		})
+	})
+}
+
+func (e *Engine) readParcel(id uint64) (*parcel, error) {
+	s, err := e.db.Parcel(id)
+	if err != nil {
+		return nil, err
+	}
+	return unpack(s)
+}
+
+// loaded registers the rows of a replay.
+func (e *Engine) loaded(a flow.Load, p *parcel) {
+	rows := make([]int32, len(a.Rows))
+	for i, r := range a.Rows {
+		rows[i] = int32(r)
+	}
+	source, retention := -1, e.steps[a.Door].retention
+	if i, ok := e.byName[p.source]; ok {
+		source = i
+	}
+	at := &held{Batch: protocol.Gather(protocol.Part{Batch: p.at, Rows: rows}), source: source, lot: a.Lot}
+	ev := flow.Loaded{Lot: a.Lot, At: e.hold(at), Receipts: map[int][]flow.State{}}
+	ev.Rows = e.rows(at, retention, e.Clock.Now(), nil)
+	if p.last != nil {
+		last := &held{Batch: protocol.Gather(protocol.Part{Batch: p.last, Rows: rows}), source: source, lot: a.Lot, rows: ev.Rows}
+		ev.Last = e.hold(last)
+	}
+	l := e.lot(a.Lot)
+	for i, r := range a.Rows {
+		for address, c := range p.receipts[r] {
+			sink, ok := e.byName[address]
+			if !ok {
+				continue
+			}
+			*l.receipt(sink, int32(i)) = c
+			if ev.Receipts[sink] == nil {
+				ev.Receipts[sink] = make([]flow.State, len(a.Rows))
+			}
+			ev.Receipts[sink][i] = c.state
+		}
+		for _, f := range p.at.Files(int(r)) {
+			if f.HasBytes() {
+				l.spool(int32(i), f.Spool)
+			}
+		}
+	}
+	e.step(ev)
+}

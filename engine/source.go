@@ -1,0 +1,231 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/weir-etl/weir/engine/internal/flow"
+	"github.com/weir-etl/weir/engine/internal/state"
+	"github.com/weir-etl/weir/sdk"
+	"github.com/weir-etl/weir/sdk/protocol"
+)
+
+// source reads one source. Pages go to the loop in order; credit comes back from it.
+type source struct {
+	e    *Engine
+	step *step
+
+	position []byte // behind the last page received; of the reading goroutine
+	seen     seqs   // of the loop
+	last     flow.Batch
+	pages    map[flow.Batch]page // not yet settled; of the loop
+
+	mu     sync.Mutex
+	credit struct {
+		rows  int
+		bytes int64
+	}
+	reader *protocol.Reader
+}
+
+// page is what a settlement has to know of a page.
+type page struct {
+	number   uint64
+	position []byte
+	stats    []byte
+}
+
+func newSource(e *Engine, s *step, snapshot state.Snapshot) (*source, error) {
+	src := &source{e: e, step: s, pages: map[flow.Batch]page{}}
+	for _, c := range snapshot.Checkpoints {
+		if c.Source == s.address {
+			src.position = c.Position
+			if len(c.Stats) > 0 {
+				if err := json.Unmarshal(c.Stats, &src.seen); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	return src, nil
+}
+
+// grant gives credit, now and to later readers.
+func (s *source) grant(rows int, bytes int64) {
+	s.mu.Lock()
+	s.credit.rows += rows
+	s.credit.bytes += bytes
+	r := s.reader
+	s.mu.Unlock()
+	if r != nil {
+		r.Credit(rows, bytes) // an ended reader says so to Next
+	}
+}
+
+// run reads until ctx ends or the source has no more for ever.
+func (s *source) run(ctx context.Context) {
+	pause := 5 * time.Second
+	for ctx.Err() == nil {
+		client, handle, err := s.step.proc.await(ctx, s.step)
+		if err != nil {
+			return
+		}
+		got, err := s.read(ctx, client, handle)
+		switch {
+		case errors.Is(err, io.EOF):
+			s.e.post(func() { s.e.step(flow.Ended{Source: s.step.index}) })
+			return
+		case ctx.Err() != nil:
+			return
+		}
+		if got {
+			pause = 5 * time.Second
+		}
+		var gone *protocol.GoneError
+		if errors.As(err, &gone) { // its process comes back by itself
+			continue
+		}
+		var e *sdk.Error
+		wait := pause
+		if errors.As(err, &e) && e.Outcome.After > 0 {
+			wait = e.Outcome.After
+		}
+		s.e.post(func() { s.e.news.sourceFailed(s.step, err) })
+		s.e.Log.Warn("source cannot be read", "step", s.step.address, "error", err, "again_in", wait)
+		if s.e.Clock.Sleep(ctx, wait) != nil {
+			return
+		}
+		pause = min(2*pause, 5*time.Minute)
+	}
+}
+
+// read takes pages of one reader until it ends.
+func (s *source) read(ctx context.Context, client *protocol.Client, handle uint64) (got bool, err error) {
+	r, err := client.Read(ctx, handle, s.position)
+	if err != nil {
+		return false, err
+	}
+	defer r.Close()
+	s.mu.Lock()
+	s.reader = r
+	rows, bytes := s.credit.rows, s.credit.bytes
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.reader = nil
+		s.mu.Unlock()
+	}()
+	if rows > 0 && bytes > 0 {
+		r.Credit(rows, bytes)
+	}
+	for {
+		p, err := r.Next()
+		if err != nil {
+			return got, err
+		}
+		if p.Batch == nil {
+			p.Batch = protocol.FromRecords(nil)
+		}
+		got = true
+		if p.Position == nil {
+			p.Position = s.position
+		}
+		s.position = p.Position
+		s.mu.Lock()
+		s.credit.rows -= p.Batch.Rows()
+		s.credit.bytes -= int64(p.Batch.BodyBytes())
+		s.mu.Unlock()
+		s.e.post(func() { s.arrived(p) })
+	}
+}
+
+// arrived brings a page to the machine.
+func (s *source) arrived(p protocol.Page) {
+	e := s.e
+	e.news.sourceBack(s.step)
+	e.news.told(s.step, p.Events)
+	now := e.Clock.Now()
+	h := &held{Batch: p.Batch, source: s.step.index}
+	rows := e.rows(h, s.step.retention, now, nil)
+	b := e.hold(h)
+	for i := range rows {
+		s.seen.add(p.Batch.Seq(i))
+	}
+	s.seen.Fetched = now.UTC()
+	s.pages[b] = page{number: p.Number, position: p.Position, stats: s.seen.json()}
+	e.step(flow.Arrived{Source: s.step.index, Batch: b, Rows: rows, Drained: p.Drained, Lot: func(lot uint64) { h.lot = lot }})
+}
+
+// seqs counts what a source sent, by its own numbers. Holes are ranges of numbers that never came.
+type seqs struct {
+	Records uint64    `json:"records"`
+	First   uint64    `json:"first,omitempty"`
+	Last    uint64    `json:"last,omitempty"`
+	Holes   []span    `json:"holes,omitempty"`
+	Fetched time.Time `json:"fetched"` // last successful answer, with records or without
+}
+
+type span struct {
+	From uint64 `json:"from"`
+	To   uint64 `json:"to"`
+}
+
+// add counts a number; one that was a hole fills it, one that was seen counts once.
+func (s *seqs) add(n uint64) {
+	switch {
+	case n == 0:
+		s.Records++
+	case s.Last == 0:
+		s.Records, s.First, s.Last = s.Records+1, n, n
+	case n > s.Last:
+		if n > s.Last+1 {
+			s.Holes = append(s.Holes, span{s.Last + 1, n - 1})
+		}
+		s.Last = n
+		s.Records++
+	case n < s.First: // read again from further back
+		if n < s.First-1 {
+			s.Holes = slices.Insert(s.Holes, 0, span{n + 1, s.First - 1})
+		}
+		s.First = n
+		s.Records++
+	default:
+		for i, h := range s.Holes {
+			if n < h.From || n > h.To {
+				continue
+			}
+			var rest []span
+			if h.From < n {
+				rest = append(rest, span{h.From, n - 1})
+			}
+			if n < h.To {
+				rest = append(rest, span{n + 1, h.To})
+			}
+			s.Holes = slices.Replace(s.Holes, i, i+1, rest...)
+			s.Records++
+			return
+		}
+	}
+}
+
+// missing is how many numbers are holes.
+func (s *seqs) missing() uint64 {
+	var n uint64
+	for _, h := range s.Holes {
+		n += h.To - h.From + 1
+	}
+	return n
+}
+
+func (s *seqs) json() []byte {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // plain numbers always work
+	}
+	return b
+}

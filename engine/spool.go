@@ -1,0 +1,166 @@
+package engine
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/weir-etl/weir/engine/internal/state"
+	"github.com/weir-etl/weir/sdk"
+	"github.com/weir-etl/weir/sdk/protocol"
+)
+
+// spool is the folder for media in flight, and beside it the one for the few files that are kept because WeCom will soon forget them. In
+// both lie encrypted pieces only (see sdk.Spool); the keys of files in flight die with the process, those of kept ones are sealed in the
+// state. Kept files are named after their parcel.
+type spool struct{ dir, kept string }
+
+// openSpool sweeps what an earlier process left: files in flight, and kept ones that no parcel names any more.
+func openSpool(dir string, s state.Snapshot) (*spool, error) {
+	sp := &spool{dir: filepath.Join(dir, "spool"), kept: filepath.Join(dir, "kept")}
+	if err := os.RemoveAll(sp.dir); err != nil {
+		return nil, fmt.Errorf("sweep spool: %w", err)
+	}
+	for _, d := range []string{sp.dir, sp.kept} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return nil, fmt.Errorf("spool: %w", err)
+		}
+	}
+	live := map[string]bool{}
+	for _, o := range s.Owing {
+		live[strconv.FormatUint(o.Parcel, 10)] = true
+	}
+	files, err := os.ReadDir(sp.kept)
+	if err != nil {
+		return nil, fmt.Errorf("kept files: %w", err)
+	}
+	for _, f := range files {
+		if parcel, _, _ := strings.Cut(f.Name(), "-"); !live[parcel] {
+			os.Remove(filepath.Join(sp.kept, f.Name()))
+		}
+	}
+	return sp, nil
+}
+
+// spool notes that a file of a row lies in the spool.
+func (l *lotFacts) spool(root int32, name string) {
+	if l.spooled == nil {
+		l.spooled = map[int32][]string{}
+	}
+	if !contains(l.spooled[root], name) {
+		l.spooled[root] = append(l.spooled[root], name)
+	}
+}
+
+// release removes the files of a row that no step works on any more. A file that is about to be kept was linked by then or is not owed.
+func (s *spool) release(l *lotFacts, root int32) {
+	if l == nil || l.keeping {
+		return
+	}
+	for _, name := range l.spooled[root] {
+		os.Remove(filepath.Join(s.dir, name))
+	}
+	delete(l.spooled, root)
+}
+
+// forget removes what is left of a lot.
+func (s *spool) forget(l *lotFacts) {
+	if l == nil {
+		return
+	}
+	l.keeping = false
+	for root := range l.spooled {
+		s.release(l, root)
+	}
+}
+
+// keep makes durable links to the files of a parcel and returns its rows with their new names.
+func (s *spool) keep(parcel uint64, p *protocol.Batch) (*protocol.Batch, error) {
+	n := 0
+	files := map[int][]sdk.File{}
+	for i := range p.Rows() {
+		list := p.Files(i)
+		for k := range list {
+			if !list[k].HasBytes() {
+				continue
+			}
+			name := fmt.Sprintf("%d-%d", parcel, n)
+			n++
+			if err := s.link(filepath.Join(s.dir, list[k].Spool), filepath.Join(s.kept, name)); err != nil {
+				return nil, fmt.Errorf("keep file: %w", err)
+			}
+			list[k].Spool = name
+		}
+		if len(list) > 0 {
+			files[i] = list
+		}
+	}
+	if n == 0 {
+		return p, nil
+	}
+	return p.WithFiles(files), syncFolder(s.kept)
+}
+
+// link gives a file a second name and makes its bytes durable.
+func (s *spool) link(from, to string) error {
+	f, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	os.Remove(to)
+	return os.Link(from, to)
+}
+
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// fetch brings the kept files of a parcel back into the spool, under fresh names.
+func (s *spool) fetch(p *parcel) error {
+	files := map[int][]sdk.File{}
+	for i := range p.at.Rows() {
+		list := p.at.Files(i)
+		found := false
+		for k := range list {
+			if !list[k].HasBytes() {
+				continue
+			}
+			found = true
+			var random [12]byte
+			rand.Read(random[:])
+			name := "k-" + hex.EncodeToString(random[:])
+			if err := os.Link(filepath.Join(s.kept, list[k].Spool), filepath.Join(s.dir, name)); err != nil {
+				return fmt.Errorf("kept file: %w", err)
+			}
+			list[k].Spool = name
+		}
+		if found {
+			files[i] = list
+		}
+	}
+	if len(files) > 0 {
+		p.at = p.at.WithFiles(files)
+	}
+	return nil
+}
+
+// drop removes the kept files of a parcel.
+func (s *spool) drop(parcel uint64) {
+	names, _ := filepath.Glob(filepath.Join(s.kept, strconv.FormatUint(parcel, 10)+"-*")) // the pattern is well-formed
+	for _, name := range names {
+		os.Remove(name)
+	}
+}

@@ -1,0 +1,242 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"github.com/weir-etl/weir/engine/internal/flow"
+	"github.com/weir-etl/weir/engine/internal/lang"
+	"github.com/weir-etl/weir/sdk"
+	"github.com/weir-etl/weir/sdk/protocol"
+)
+
+// job is a call on its way to a plugin.
+type job struct {
+	call  flow.Call
+	step  *step
+	parts []*held
+	first []int32 // position of each part's first row in the call
+	batch *protocol.Batch
+	cells []map[string]cell // receipts that the step mentions, per row; nil = none
+}
+
+// call gathers the rows of a call and sends them off.
+func (e *Engine) call(c flow.Call) {
+	s := e.steps[c.Step]
+	j := &job{call: c, step: s}
+	var parts []protocol.Part
+	n := int32(0)
+	for _, p := range c.Parts {
+		h := e.batches[p.Batch]
+		j.parts, j.first = append(j.parts, h), append(j.first, n)
+		parts = append(parts, protocol.Part{Batch: h.Batch, Rows: p.Rows})
+		if p.Rows == nil {
+			n += int32(h.Rows())
+		} else {
+			n += int32(len(p.Rows))
+		}
+	}
+	j.batch = protocol.Gather(parts...)
+	if len(s.awaits) > 0 {
+		j.cells = make([]map[string]cell, n)
+		for pos := range n {
+			h, row := j.row(pos)
+			o := h.of(row)
+			for _, a := range s.awaits {
+				if c := e.lot(o.lot).receipts[cellKey{a, o.root}]; c != nil {
+					if j.cells[pos] == nil {
+						j.cells[pos] = map[string]cell{}
+					}
+					j.cells[pos][e.steps[a].address] = *c
+				}
+			}
+		}
+	}
+	e.background.Go(func() { e.work(j) })
+}
+
+// row finds the batch and row at a position of the call.
+func (j *job) row(pos int32) (*held, int32) {
+	k := len(j.first) - 1
+	for j.first[k] > pos {
+		k--
+	}
+	i := pos - j.first[k]
+	if rows := j.call.Parts[k].Rows; rows != nil {
+		i = rows[i]
+	}
+	return j.parts[k], i
+}
+
+// work runs one call: arguments are evaluated, the plugin is asked, and every answer goes to the loop as it comes.
+func (e *Engine) work(j *job) {
+	s := j.step
+	client, handle := s.proc.reach(s)
+	w := protocol.Work{Batch: j.batch, Now: e.Clock.Now(), Probe: j.call.Probe}
+	if j.call.Attempt > 0 {
+		w.Attempts = []uint32{uint32(j.call.Attempt)}
+	}
+	if j.call.Final {
+		w.Final = all(j.batch.Rows())
+	}
+	position := all(j.batch.Rows()) // in the call, of each row sent
+	args, bad := e.arguments(j)
+	if len(bad) > 0 {
+		var good []int32
+		var goodArgs []json.RawMessage
+		a := flow.Answered{Call: j.call.ID}
+		position = position[:0]
+		for i := range int32(j.batch.Rows()) {
+			if err := bad[i]; err != nil {
+				e.Log.Warn("expression cannot be evaluated", "step", s.address, "error", err)
+				a.Runs = append(a.Runs, flow.Run{First: i, Count: 1, Verdict: flow.Reject, Code: "EXPRESSION", Detail: err.Error()})
+				continue
+			}
+			good, goodArgs, position = append(good, i), append(goodArgs, args[i]), append(position, uint32(i))
+		}
+		e.post(func() { e.step(a) })
+		w.Batch, args = protocol.Gather(protocol.Part{Batch: j.batch, Rows: good}), goodArgs
+		if len(w.Final) > 0 {
+			w.Final = all(len(good))
+		}
+	}
+	w.Args = args
+	var err error
+	switch {
+	case w.Batch.Rows() == 0:
+	case client == nil:
+		err = &protocol.GoneError{Plugin: s.Plugin, Step: s.address, Err: errors.New("not running")}
+	default:
+		err = client.Work(e.ctx, handle, w, func(a protocol.Answer) error {
+			e.post(func() { e.answer(j, a, position) })
+			return nil
+		})
+	}
+	ret := flow.Returned{Call: j.call.ID, Failure: failure(err)}
+	if err != nil {
+		ret.Code = "PLUGIN_FAILED"
+		e.Log.Warn("call failed", "step", s.address, "rows", j.batch.Rows(), "error", err)
+	}
+	e.post(func() { e.step(ret) })
+}
+
+func failure(err error) flow.Failure {
+	var gone *protocol.GoneError
+	switch {
+	case err == nil:
+		return flow.Fine
+	case errors.As(err, &gone):
+		return flow.Died
+	case errors.Is(err, context.Canceled):
+		return flow.Canceled
+	}
+	return flow.Refused
+}
+
+func all(n int) []uint32 {
+	list := make([]uint32, n)
+	for i := range list {
+		list[i] = uint32(i)
+	}
+	return list
+}
+
+// arguments evaluates the per-record arguments of a call's rows.
+func (e *Engine) arguments(j *job) ([]json.RawMessage, map[int32]error) {
+	s := j.step
+	args := make([]json.RawMessage, j.batch.Rows())
+	var bad map[int32]error
+	for i := range args {
+		var receipts lang.Receipts
+		if j.cells != nil {
+			receipts = e.readReceipts(j.cells[i], j.batch, i)
+		}
+		a, err := s.RowArgs(view{j.batch, i}, receipts)
+		if err != nil {
+			if bad == nil {
+				bad = map[int32]error{}
+			}
+			bad[int32(i)] = err
+		}
+		if a == nil && err == nil {
+			return nil, nil // the component has none
+		}
+		args[i] = a
+	}
+	return args, bad
+}
+
+// answer takes what a plugin said of rows of a call. position maps the rows it was sent to those of the call.
+func (e *Engine) answer(j *job, a protocol.Answer, position []uint32) {
+	ev := flow.Answered{Call: j.call.ID}
+	s := j.step
+	sink := s.Kind == sdk.KindSink
+	for _, r := range a.Runs {
+		run := flow.Run{First: int32(position[r.First]), Verdict: verdict(r.Outcome.Verdict), Down: r.Outcome.Down, Revisit: r.Outcome.Revisit,
+			After: r.Outcome.After, Due: r.Outcome.Due, Cause: r.Outcome.Cause, Code: r.Outcome.Code, Alarm: r.Outcome.Alarm,
+			Detail: r.Outcome.Detail}
+		for k := range r.Count { // positions may have gaps where rows were refused before the call
+			pos := int32(position[r.First+k])
+			if pos != run.First+run.Count {
+				ev.Runs = append(ev.Runs, run)
+				run.First, run.Count = pos, 0
+			}
+			run.Count++
+			if sink && (run.Verdict == flow.Done || run.Verdict == flow.Passed) {
+				if receipt, err := protocol.ParseReceipt(r.Receipt); err == nil {
+					h, row := j.row(pos)
+					o := h.of(row)
+					e.lot(o.lot).receipt(s.index, o.root).delivered(receipt, r.Outcome.Code)
+				}
+			}
+		}
+		ev.Runs = append(ev.Runs, run)
+		e.news.told(s, r.Outcome.Events)
+	}
+	if a.Outputs != nil {
+		e.outputs(j, a, position, &ev)
+	}
+	e.step(ev)
+}
+
+// outputs registers what a transform made.
+func (e *Engine) outputs(j *job, a protocol.Answer, position []uint32, ev *flow.Answered) {
+	h := &held{Batch: a.Outputs, source: j.parts[0].source, origin: make([]origin, a.Outputs.Rows())}
+	ev.Parent = make([]int32, len(a.Parent))
+	for i, p := range a.Parent {
+		ev.Parent[i] = int32(position[p])
+		b, row := j.row(ev.Parent[i])
+		h.origin[i] = b.of(row)
+	}
+	for _, p := range j.parts {
+		if p.source != h.source {
+			h.source = -1 // rows of several sources in one call: identities are kept from their parents
+		}
+	}
+	ev.Out = e.hold(h)
+	ev.Rows = e.rows(h, j.step.retention, e.Clock.Now(), func(i int) (*held, int32) { return j.row(ev.Parent[i]) })
+	if a.Outputs.HasFiles() {
+		for i := range a.Outputs.Rows() {
+			for _, f := range a.Outputs.Files(i) {
+				if f.HasBytes() {
+					e.lot(h.origin[i].lot).spool(h.origin[i].root, f.Spool)
+				}
+			}
+		}
+	}
+}
+
+func verdict(v sdk.Verdict) flow.Verdict {
+	switch v {
+	case sdk.VerdictDone:
+		return flow.Done
+	case sdk.VerdictPassed:
+		return flow.Passed
+	case sdk.VerdictRetry:
+		return flow.Retry
+	case sdk.VerdictReject:
+		return flow.Reject
+	}
+	panic("engine: the wire let an outcome without verdict pass")
+}
