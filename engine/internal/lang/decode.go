@@ -134,6 +134,10 @@ func sample(a sdk.Arg) string {
 	switch a.Type {
 	case sdk.String:
 		return `"…"`
+	case sdk.Number:
+		return "10"
+	case sdk.Bool:
+		return "true"
 	case sdk.Dur:
 		return `"5m"`
 	case sdk.Durs:
