@@ -3,17 +3,11 @@ package protocol
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
-	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -91,55 +85,6 @@ func opened(t testing.TB, c *component, kind sdk.ComponentKind, o Options) (*Cli
 		t.Fatal(err)
 	}
 	return client, h
-}
-
-// fill sets every exported field of a declaration, so that one which the wire forgets shows.
-func fill(v reflect.Value, depth int) {
-	switch v.Kind() {
-	case reflect.Struct:
-		for i := range v.NumField() {
-			fill(v.Field(i), depth)
-		}
-	case reflect.String:
-		v.SetString("text")
-		if v.Type() == reflect.TypeFor[sdk.ComponentKind]() {
-			v.SetString("sink")
-		}
-	case reflect.Bool:
-		v.SetBool(true)
-	case reflect.Int:
-		v.SetInt(7)
-	case reflect.Int64:
-		v.SetInt(int64(time.Hour))
-	case reflect.Interface:
-		v.Set(reflect.ValueOf("default"))
-	case reflect.Slice:
-		if depth == 0 {
-			return
-		}
-		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
-		for i := range 2 {
-			fill(v.Index(i), depth-1)
-		}
-	}
-}
-
-func TestDeclarationsArriveWhole(t *testing.T) {
-	var want sdk.Plugin
-	fill(reflect.ValueOf(&want).Elem(), 4)
-	want.Components[0].Args[0].Block = []sdk.Arg{} // an empty block is a block
-	clock := sdk.NewClock(time.Now(), time.Date(2020, 10, 28, 0, 0, 0, 0, time.UTC), 3600)
-	srv := newServer(want, io.Discard)
-	got, err := dial(t, srv, Options{}).Describe(t.Context(), clock)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(got, want); d != "" {
-		t.Errorf("got - want +\n%s", d)
-	}
-	if srv.clock.Text() != clock.Text() {
-		t.Errorf("clock %q, want %q", srv.clock.Text(), clock.Text())
-	}
 }
 
 func TestOpen(t *testing.T) {
@@ -463,119 +408,6 @@ func TestUnansweredRowsAreRefused(t *testing.T) {
 	}
 }
 
-// rogue is a plugin without our adapter.
-type rogue struct {
-	pb.UnimplementedPluginServer
-	answers []*pb.WorkResponse
-	pages   []*pb.ReadResponse
-	hang    bool
-}
-
-func (r *rogue) Open(context.Context, *pb.OpenRequest) (*pb.OpenResponse, error) {
-	return &pb.OpenResponse{Step: 1}, nil
-}
-func (r *rogue) Work(_ *pb.WorkRequest, s workStream) error {
-	for _, w := range r.answers {
-		s.Send(w)
-	}
-	if r.hang {
-		<-s.Context().Done()
-	}
-	return nil
-}
-func (r *rogue) Read(s readStream) error {
-	for _, w := range r.pages {
-		s.Send(w)
-	}
-	if r.hang {
-		<-s.Context().Done()
-	}
-	return nil
-}
-
-func TestRogueAnswers(t *testing.T) {
-	done := func(first, count uint32) *pb.Outcome {
-		return &pb.Outcome{First: first, Count: count, Verdict: pb.Verdict_VERDICT_DONE}
-	}
-	retry := &pb.Outcome{First: 2, Count: 1, Verdict: pb.Verdict_VERDICT_RETRY}
-	ids := func(id string, n int) *pb.Batch {
-		return &pb.Batch{Rows: uint32(n), Id: &pb.Text{Data: []byte(id), Len: []uint32{uint32(len(id))}}}
-	}
-	msg := func(o ...*pb.Outcome) *pb.WorkResponse { return &pb.WorkResponse{Outcomes: o} }
-	out := func(b *pb.Batch, parent []uint32, o ...*pb.Outcome) *pb.WorkResponse {
-		return &pb.WorkResponse{Outcomes: o, Outputs: b, Parent: parent}
-	}
-	for name, c := range map[string]struct {
-		answers []*pb.WorkResponse
-		want    string
-	}{
-		"twice in a message":    {[]*pb.WorkResponse{msg(done(0, 2), done(1, 2))}, "row 1 was answered twice"},
-		"twice in two messages": {[]*pb.WorkResponse{msg(done(0, 3)), msg(done(2, 1))}, "row 2 was answered twice"},
-		"out of range":          {[]*pb.WorkResponse{msg(done(1, 3))}, "3 rows from row 1 in a call of 3"},
-		"overflow":              {[]*pb.WorkResponse{msg(done(1<<32-1, 2))}, "in a call of 3"},
-		"a run of none":         {[]*pb.WorkResponse{msg(done(1, 0))}, "outcome for 0 rows"},
-		"no verdict":            {[]*pb.WorkResponse{msg(&pb.Outcome{Count: 3})}, "unknown verdict 0"},
-		"held":                  {[]*pb.WorkResponse{msg(&pb.Outcome{Count: 3, Verdict: 5})}, "unknown verdict 5"},
-		"missing":               {[]*pb.WorkResponse{msg(done(0, 2))}, "1 of 3 rows were not answered"},
-		"receipt":               {[]*pb.WorkResponse{msg(&pb.Outcome{Count: 3, Verdict: 1, ReceiptJson: []byte("{")})}, "receipt is not JSON"},
-		"parent of a retry":     {[]*pb.WorkResponse{out(ids("x", 1), []uint32{2}, done(0, 2), retry)}, "output of row 2, which is not"},
-		"parent out of range":   {[]*pb.WorkResponse{out(ids("x", 1), []uint32{3}, done(0, 3))}, "output of row 3"},
-		"parent of before":      {[]*pb.WorkResponse{msg(done(0, 1)), out(ids("x", 1), []uint32{0}, done(1, 2))}, "output of row 0"},
-		"outputs alone":         {[]*pb.WorkResponse{out(ids("x", 1), []uint32{0})}, "output of row 0"},
-		"more outputs":          {[]*pb.WorkResponse{out(ids("x", 2), []uint32{0}, done(0, 3))}, "2 outputs with 1 parents"},
-		"empty id":              {[]*pb.WorkResponse{out(&pb.Batch{Rows: 1, Id: &pb.Text{}}, []uint32{0}, done(0, 3))}, "row 0 has no id"},
-		"equal children":        {[]*pb.WorkResponse{out(ids("x", 2), []uint32{0, 0}, done(0, 3))}, "two outputs with one id"},
-		"bad column":            {[]*pb.WorkResponse{out(&pb.Batch{Rows: 1, Id: &pb.Text{Data: []byte("x")}}, []uint32{0}, done(0, 3))}, "column id"},
-	} {
-		client := dial(t, &rogue{answers: c.answers}, Options{})
-		h, _ := client.Open(t.Context(), Step{Address: "sink.any.x"}, "")
-		_, _, _, _, err := work(t, client, h, Work{Batch: FromRecords(mixed(3))})
-		var broken *ProtocolError
-		if !errors.As(err, &broken) || !strings.Contains(broken.Problem, c.want) {
-			t.Errorf("%s: %v, want %q", name, err, c.want)
-		}
-	}
-}
-
-func TestRoguePages(t *testing.T) {
-	good := FromRecords(mixed(2)).toWire()
-	for name, c := range map[string]struct {
-		pages []*pb.ReadResponse
-		want  string
-	}{
-		"no id":        {[]*pb.ReadResponse{{Number: 1, Batch: &pb.Batch{Rows: 1}}}, "row 0 has no id"},
-		"number jumps": {[]*pb.ReadResponse{{Number: 1, Batch: good}, {Number: 3, Batch: good}}, "page 3 after page 1"},
-		"bad column":   {[]*pb.ReadResponse{{Number: 1, Batch: &pb.Batch{Rows: 1, Id: &pb.Text{Len: []uint32{4}}}}}, "column id"},
-	} {
-		client := dial(t, &rogue{pages: c.pages}, Options{})
-		h, _ := client.Open(t.Context(), Step{Address: "source.any.x"}, "")
-		r, err := client.Read(t.Context(), h, nil)
-		for err == nil {
-			_, err = r.Next()
-		}
-		var broken *ProtocolError
-		if !errors.As(err, &broken) || !strings.Contains(broken.Problem, c.want) {
-			t.Errorf("%s: %v, want %q", name, err, c.want)
-		}
-	}
-}
-
-func TestSilence(t *testing.T) {
-	client := dial(t, &rogue{hang: true}, Options{Silence: 50 * time.Millisecond})
-	h, _ := client.Open(t.Context(), Step{Address: "sink.any.x"}, "")
-	var silent *SilentError
-	if _, _, _, _, err := work(t, client, h, Work{Batch: FromRecords(mixed(3))}); !errors.As(err, &silent) || silent.Step != "sink.any.x" {
-		t.Errorf("work: %v", err)
-	}
-	r, err := client.Read(t.Context(), h, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.Next(); !errors.As(err, &silent) {
-		t.Errorf("read: %v", err)
-	}
-}
-
 // A call that works longer than the limit lives by its signs of life.
 func TestSignsOfLife(t *testing.T) {
 	limit := 200 * time.Millisecond
@@ -673,46 +505,5 @@ func TestErrorsOfTheConnection(t *testing.T) {
 	var gone *GoneError
 	if err := c.failure(t.Context(), "s", status.Error(codes.Unavailable, "EOF")); !errors.As(err, &gone) || gone.Plugin != "p" || gone.Step != "s" {
 		t.Errorf("unavailable: %v", err)
-	}
-}
-
-// The vector stands in the package comment, for readers of other languages.
-func TestSpoolVector(t *testing.T) {
-	doc, err := os.ReadFile("doc.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	const vector = "62b3d68e23d07f07fa0d97889f9776ce2bdd1812"
-	if !strings.Contains(string(doc), "//\t"+vector+"\n") {
-		t.Errorf("the package comment lacks the vector %s", vector)
-	}
-	dir, key := t.TempDir(), make([]byte, 32)
-	for i := range key {
-		key[i] = byte(i)
-	}
-	sealed, _ := hex.DecodeString(vector)
-	if err := os.WriteFile(filepath.Join(dir, "f-1"), sealed, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	r, err := sdk.OpenSpool(dir).Open(&sdk.File{Spool: "f-1", SpoolKey: sdk.NewSecret(base64.RawStdEncoding.EncodeToString(key))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	if got, err := io.ReadAll(r); err != nil || string(got) != "weir" {
-		t.Errorf("read %q, %v", got, err)
-	}
-}
-
-func TestLogLevels(t *testing.T) {
-	var log bytes.Buffer
-	s := newServer(sdk.Plugin{}, &log)
-	if _, err := dial(t, s, Options{LogLevel: slog.LevelDebug}).Describe(t.Context(), nil); err != nil {
-		t.Fatal(err)
-	}
-	s.log.Debug("fine")
-	s.log.Log(t.Context(), slog.LevelDebug-4, "finest")
-	if got := strings.Count(log.String(), "\n"); got != 1 || !strings.Contains(log.String(), `"@level":"debug"`) {
-		t.Errorf("log %q", log.String())
 	}
 }

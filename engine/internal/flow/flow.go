@@ -34,7 +34,7 @@ type Machine struct {
 	acts []Action
 
 	states   []stepState
-	batches  map[Batch]*batch
+	shared   map[Batch]int // lots that need a batch of the shell
 	lots     map[uint64]*lot
 	order    [][]*lot // by source: fresh lots that are not committed, in read order
 	drained  []bool   // by source
@@ -80,7 +80,7 @@ func New(c Config, content Content, owed []Holding, lastParcel uint64, now time.
 	m := &Machine{
 		graph: newGraph(c.Steps), limits: c.Limits, content: content, now: now,
 		rng:     rand.New(rand.NewPCG(c.Seed, 0x77656972)),
-		batches: map[Batch]*batch{}, lots: map[uint64]*lot{}, calls: map[uint64]*call{}, inFlight: map[uint64]*place{},
+		shared: map[Batch]int{}, lots: map[uint64]*lot{}, calls: map[uint64]*call{}, inFlight: map[uint64]*place{},
 		order: make([][]*lot, len(c.Steps)), drained: make([]bool, len(c.Steps)), states: make([]stepState, len(c.Steps)),
 		lastAlias: 1 << 63, lastParcel: lastParcel,
 	}
@@ -205,10 +205,8 @@ func (m *Machine) begin(l *lot) {
 }
 
 func (m *Machine) newBatch(id Batch, l *lot, producer int, rows []Row) *batch {
-	b := &batch{id: id, lot: l, producer: producer, rows: rows}
-	m.batches[id] = b
-	l.batches = append(l.batches, id)
-	return b
+	m.share(id, l)
+	return &batch{id: id, lot: l, producer: producer, rows: rows}
 }
 
 // answered takes outcomes of a call.

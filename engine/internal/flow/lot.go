@@ -1,5 +1,7 @@
 package flow
 
+import "slices"
+
 // lot is one journey of rows through the graph.
 type lot struct {
 	id      uint64
@@ -50,11 +52,25 @@ func (m *Machine) newLot(id uint64, source int, first Batch, producer int, rows 
 	return l
 }
 
-// share makes a lot remember a batch of the shell that it did not start with.
+// share makes a lot remember a batch of the shell. A call may carry rows of several lots, whose outputs are one batch: it is forgotten with
+// the last of them.
 func (m *Machine) share(id Batch, l *lot) {
-	if n := len(l.batches); n == 0 || l.batches[n-1] != id {
+	if !slices.Contains(l.batches, id) {
 		l.batches = append(l.batches, id)
+		m.shared[id]++
 	}
+}
+
+// unshare lets go of a lot's batches and returns those that nobody needs any more.
+func (m *Machine) unshare(l *lot) []Batch {
+	var gone []Batch
+	for _, id := range l.batches {
+		if m.shared[id]--; m.shared[id] == 0 {
+			delete(m.shared, id)
+			gone = append(gone, id)
+		}
+	}
+	return gone
 }
 
 func (l *lot) allows(step int) bool { return l.replay == nil || l.replay.allow.has(step) }

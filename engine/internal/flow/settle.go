@@ -404,10 +404,7 @@ func (m *Machine) committed(id uint64) {
 			delete(m.inFlight, r.ID)
 		}
 	}
-	for _, b := range l.batches {
-		delete(m.batches, b)
-	}
-	m.do(Forget{Lot: id, Batches: l.batches})
+	m.do(Forget{Lot: id, Batches: m.unshare(l)})
 	if l.source >= 0 {
 		m.do(Grant{Source: l.source, Rows: len(l.first.rows), Bytes: bytes})
 	}
@@ -474,6 +471,7 @@ func (m *Machine) wanted(e Wanted) {
 	}
 	m.lastLot++
 	l := m.newLot(m.lastLot, -1, 0, -1, nil)
+	m.unshare(l)
 	l.batches, l.done, s.commit.Lot = nil, true, l.id
 	for _, h := range s.changed {
 		s.write(h)

@@ -332,8 +332,8 @@ func (w *world) clean() {
 	if len(w.disk.holdings) > 0 || len(w.disk.parcels) > 0 {
 		w.t.Errorf("left on disk: holdings %v, %d parcels", w.disk.holdings, len(w.disk.parcels))
 	}
-	if len(w.m.lots) > 0 || len(w.m.inFlight) > 0 || len(w.m.batches) > 0 {
-		w.t.Errorf("left in the machine: %d lots, %d identities, %d batches", len(w.m.lots), len(w.m.inFlight), len(w.m.batches))
+	if len(w.m.lots) > 0 || len(w.m.inFlight) > 0 || len(w.m.shared) > 0 {
+		w.t.Errorf("left in the machine: %d lots, %d identities, %d batches", len(w.m.lots), len(w.m.inFlight), len(w.m.shared))
 	}
 	for c, st := range w.m.states {
 		if st.units != 0 || st.inFlight != 0 {
