@@ -1,14 +1,19 @@
 package compare
 
 import (
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
+	"strings"
 	"sync"
 )
 
@@ -63,6 +68,9 @@ func (k Kintone) rows(ctx context.Context, app int64, token string) ([]Row, erro
 					row.Values[code] = text
 				}
 			}
+			if err := k.unfold(ctx, &row, record["file"].Value, record["payload"].Value, token); err != nil {
+				return nil, fmt.Errorf("app %d: %w", app, err)
+			}
 			row.Number = row.Values["$id"]
 			last = row.Number
 			rows = append(rows, row)
@@ -73,9 +81,53 @@ func (k Kintone) rows(ctx context.Context, app int64, token string) ([]Row, erro
 	}
 }
 
+// listed are the files of a FILE field as a record names them.
+type listed []struct{ FileKey, Name string }
+
+// overflow is what the attachment is called that holds the whole of texts which were too long for their fields.
+var overflow = regexp.MustCompile(`^[A-Z0-9]{20}\.json\.gz$`)
+
+// unfold puts whole texts in the place of cut ones: an overflow attachment is gzipped JSON, field code to text, and the field keeps
+// the beginning.
+func (k Kintone) unfold(ctx context.Context, row *Row, file, payload json.RawMessage, token string) error {
+	for code, value := range map[string]json.RawMessage{"file": file, "payload": payload} {
+		var list listed
+		if json.Unmarshal(value, &list) != nil {
+			continue // the app has no such field
+		}
+		for i, f := range list {
+			if !overflow.MatchString(f.Name) {
+				continue
+			}
+			response, err := k.ask(ctx, "/k/v1/file.json?fileKey="+url.QueryEscape(f.FileKey), token)
+			if err != nil {
+				return err
+			}
+			whole := map[string]string{}
+			zip, err := gzip.NewReader(response.Body)
+			if err == nil {
+				err = json.NewDecoder(zip).Decode(&whole)
+			}
+			response.Body.Close()
+			if err != nil {
+				continue // an ordinary file after all
+			}
+			for name, text := range whole {
+				const start = 1000 // characters that the field must have kept
+				if cut := []rune(row.Values[name]); len(cut) >= start && strings.HasPrefix(text, string(cut[:start])) {
+					row.Values[name] = text
+				}
+			}
+			row.Files[code] = slices.Delete(row.Files[code], i, i+1)
+			break // there is one at most
+		}
+	}
+	return nil
+}
+
 // files downloads the files of a field, a few at a time.
 func (k Kintone) files(ctx context.Context, value json.RawMessage, token string) ([]Attachment, error) {
-	var list []struct{ FileKey, Name string }
+	var list listed
 	if err := json.Unmarshal(value, &list); err != nil {
 		return nil, err
 	}
@@ -88,12 +140,7 @@ func (k Kintone) files(ctx context.Context, value json.RawMessage, token string)
 		})
 	}
 	all.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return nil, err
-		}
-	}
-	return found, nil
+	return found, errors.Join(errs...)
 }
 
 // file downloads one file. The simulator keeps only the sums of large ones and says so with 410.

@@ -83,7 +83,7 @@ func TestSameSeedSameBytes(t *testing.T) {
 		}
 		return hex.EncodeToString(h.Sum(nil))
 	}
-	const want = "65a9dc6bb87cb34ad9a86796c450ce36f24f4abe4041aac638d0129339889de2"
+	const want = "c01534895b429f9b798aa02b4718b07bff46b711321bdcb436228250a24bfd34"
 	if got := sum(9); got != want {
 		t.Errorf("got corpus %s, want %s", got, want)
 	}
@@ -151,6 +151,9 @@ func TestTimesLeaveRoom(t *testing.T) {
 				if !deadline.After(start.Add(20 * time.Hour)) {
 					t.Errorf("run %s: seq %d has only %s to be fetched in", run, m.Seq, deadline.Sub(start))
 				}
+			}
+			if run < polled && m.Time.After(start.Add(run/10)) {
+				t.Errorf("run %s: seq %d comes in after %s, when nobody asks again", run, m.Seq, m.Time.Sub(start))
 			}
 			if m.Time.After(tr.Holds.Add(-run / 3)) {
 				t.Errorf("run %s: seq %d comes in only %s before the end", run, m.Seq, tr.Holds.Sub(m.Time))
@@ -300,5 +303,21 @@ func TestTruthSurvivesTheDisk(t *testing.T) {
 	}
 	if !reflect.DeepEqual(tr, back) {
 		t.Errorf("(-want +got):\n%s", cmp.Diff(tr, back))
+	}
+}
+
+func TestServedRowsDoNotDependOnTheServer(t *testing.T) {
+	corp, tr := generate(t, options(Smallest))
+	var sums [2][]string
+	for i := range sums {
+		if err := NoteServed(corp, tr); err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range tr.Messages {
+			sums[i] = append(sums[i], m.Served)
+		}
+	}
+	if diff := cmp.Diff(sums[0], sums[1]); diff != "" {
+		t.Errorf("two servers (-first +second):\n%s", diff)
 	}
 }

@@ -82,8 +82,8 @@ const MinNeedle = 9
 
 // A Row is a row of the chat log.
 type Row struct {
-	Time    time.Time `json:"msgtime"` // UTC, to the minute: kintone keeps no seconds
-	TimeMS  int64     `json:"msgtime_ms"`
+	Time    time.Time `json:"msgtime"`    // UTC, to the minute: kintone keeps no seconds
+	TimeMS  int64     `json:"msgtime_ms"` // 0: the message says no time
 	From    string    `json:"from"`
 	To      string    `json:"to"` // of a single chat with one receiver only
 	RoomID  string    `json:"roomid"`
