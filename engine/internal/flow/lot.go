@@ -15,14 +15,22 @@ type lot struct {
 	state    map[int][]State // by awaited sink and row
 	waiters  map[waitKey][]waiter
 
-	owe   []owing
-	facts []Fact
-	gone  []uint64 // identities whose older entry at a step is settled by this lot …
-	at    []int    // … and those steps
-	born  []*group // what it leaves owed: to be replayed once it is durable
-	done  bool
+	owe    []owing
+	keeps  map[int32]bool // rows whose bytes are to be kept: their files stay until that is durable
+	facts  []Fact
+	gone   []gone   // entries that this lot settles
+	born   []*group // what it leaves owed: to be replayed once it is durable
+	done   bool
+	spread float64 // of its back-off, around 1
 
 	replay *replay
+}
+
+// gone is an identity that has left a step for good.
+type gone struct {
+	aboutKey
+	ref   Ref
+	bytes bool // with bytes
 }
 
 type waitKey struct {
@@ -37,18 +45,19 @@ type waiter struct {
 	row  int32
 }
 
-func (m *Machine) newLot(id uint64, source int, first Batch, producer int, rows []Row) *lot {
-	l := &lot{id: id, source: source, rowUnits: make([]int32, len(rows))}
-	l.first = m.newBatch(first, l, producer, rows)
+// newLot makes a lot of n rows. Its first batch is the caller's to bring.
+func (m *Machine) newLot(source, n int) *lot {
+	m.lastLot++
+	l := &lot{id: m.lastLot, source: source, rowUnits: make([]int32, n), spread: 0.9 + m.rng.Float64()/5}
 	for sink, is := range m.awaited {
 		if is {
 			if l.left == nil {
 				l.left, l.state, l.waiters = map[int][]int32{}, map[int][]State{}, map[waitKey][]waiter{}
 			}
-			l.left[sink], l.state[sink] = make([]int32, len(rows)), make([]State, len(rows))
+			l.left[sink], l.state[sink] = make([]int32, n), make([]State, n)
 		}
 	}
-	m.lots[id] = l
+	m.lots[l.id] = l
 	return l
 }
 
@@ -160,7 +169,7 @@ func (m *Machine) wake() {
 // release tells which rows no step works on any more.
 func (m *Machine) release() {
 	for _, p := range m.idle {
-		if p.lot.rowUnits[p.root] == 0 {
+		if p.lot.rowUnits[p.root] == 0 && !p.lot.keeps[p.root] {
 			m.do(Release{Lot: p.lot.id, Root: p.root})
 		}
 	}
@@ -172,7 +181,7 @@ func (m *Machine) settleState(sink int, l *lot, root int32, s State) {
 	if !m.awaited[sink] {
 		return
 	}
-	if st := l.state[sink]; s > st[root] || l.replay != nil && st[root] >= StateKept {
+	if st := l.state[sink]; s > st[root] {
 		st[root] = s
 		m.do(Receipt{Lot: l.id, Root: root, Sink: sink, State: s})
 	}
