@@ -16,12 +16,14 @@ type lot struct {
 	waiters  map[waitKey][]waiter
 
 	owe    []owing
+	owed   map[aboutKey]bool // records that awaited sinks owe after this pass, by their own entry or carried by that of another sink
 	keeps  map[int32]bool // rows whose bytes are to be kept: their files stay until that is durable
 	facts  []Fact
 	gone   []gone   // entries that this lot settles
 	born   []*group // what it leaves owed: to be replayed once it is durable
 	done   bool
 	spread float64 // of its back-off, around 1
+	stale  bits    // steps whose configuration has changed since it began
 
 	replay *replay
 }
@@ -52,7 +54,7 @@ func (m *Machine) newLot(source, n int) *lot {
 	for sink, is := range m.awaited {
 		if is {
 			if l.left == nil {
-				l.left, l.state, l.waiters = map[int][]int32{}, map[int][]State{}, map[waitKey][]waiter{}
+				l.left, l.state, l.waiters, l.owed = map[int][]int32{}, map[int][]State{}, map[waitKey][]waiter{}, map[aboutKey]bool{}
 			}
 			l.left[sink], l.state[sink] = make([]int32, n), make([]State, n)
 		}
