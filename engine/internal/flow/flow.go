@@ -79,7 +79,7 @@ func New(c Config, content Content, owed []Holding, lastParcel uint64, now time.
 	c.defaults()
 	m := &Machine{
 		graph: newGraph(c.Steps), limits: c.Limits, content: content, now: now,
-		rng:     rand.New(rand.NewPCG(c.Seed, 0x77656972)),
+		rng:    rand.New(rand.NewPCG(c.Seed, 0x77656972)),
 		shared: map[Batch]int{}, lots: map[uint64]*lot{}, calls: map[uint64]*call{}, inFlight: map[uint64]*place{},
 		order: make([][]*lot, len(c.Steps)), drained: make([]bool, len(c.Steps)), states: make([]stepState, len(c.Steps)),
 		lastAlias: 1 << 63, lastParcel: lastParcel,

@@ -64,6 +64,10 @@ func (m *Machine) stay(l *lot, step int, root int32, g Group, r Run) {
 	rp := l.replay
 	s := m.later(rp.group.Group, r.After)
 	s.Rows, s.Code, s.Detail = nil, g.Code, g.Detail
+	if r.Code == CodeOrphan && s.Deadline.IsZero() {
+		s.Deadline = l.first.rows[root].Deadline
+		s.Due = m.before(s, s.Due)
+	}
 	if step == rp.step && g.Cause != "" {
 		s.Cause, s.About, s.AboutAt = g.Cause, g.About, g.AboutAt
 	}
