@@ -80,7 +80,7 @@ type Engine struct {
 	machine *flow.Machine
 
 	events  chan func() // work for the loop, from any goroutine
-	commits chan commit // to the writer, in order
+	commits *commits    // to the writer, in order
 	failed  chan error  // what ends the run
 
 	batches   map[flow.Batch]*held
@@ -116,7 +116,7 @@ func newEngine(o Options, db *state.DB) (*Engine, error) {
 	e := &Engine{
 		Options: o, db: db, idKey: idKey[:], byName: map[string]int{},
 		events:  make(chan func(), 64), // producers wait for room; the loop never sends to itself
-		commits: make(chan commit, 64), failed: make(chan error, 1),
+		commits: newCommits(), failed: make(chan error, 1),
 		batches: map[flow.Batch]*held{}, lots: map[uint64]*lotFacts{}, procs: map[string]*process{}, started: o.Clock.Now(),
 	}
 	for _, m := range o.Pipeline.Moved {

@@ -202,6 +202,7 @@ func TestMistakes(t *testing.T) {
 		{"status fixed", chain("schema = status(record)"), []string{"22: status() needs a record, and schema is fixed", "22: schema is evaluated once"}},
 		{"status of no receipts", chain("fields = { x = status(record, record.id) }"), []string{"22: status() wants record and receipts"}},
 		{"secret from a plain value", strings.Replace(chain(""), `env("T")`, `"tok"`, 1), []string{"19: sink.kintone.log: token is a secret and must not stand in the file"}},
+		{"secret with a default", strings.Replace(chain(""), `env("T")`, `env("T", "none")`, 1), nil},
 		{"record in a fixed argument", chain("schema = record.id"), []string{"22: schema is evaluated once, before any record is there: it cannot mention record"}},
 
 		{"two sources in one key", fmt.Sprintf(log, "input = [source.generate.gen, source.wecom_chat.chat]"), []string{`15: records of source.generate.gen and source.wecom_chat.chat meet in one key`}},

@@ -40,6 +40,7 @@ var (
 func (l *loader) readStep(d *draft) {
 	body := d.block.Body
 	d.Enabled = l.enabled(d.Address, body)
+	d.Sources = slices.Sorted(maps.Keys(d.in.sources))
 	l.readWords(d)
 	if d.component == nil {
 		return // what its arguments should be, nobody knows
