@@ -9,6 +9,7 @@ import (
 
 	"github.com/weir-etl/weir/engine/internal/flow"
 	"github.com/weir-etl/weir/engine/internal/host"
+	"github.com/weir-etl/weir/engine/internal/lang"
 	"github.com/weir-etl/weir/sdk/protocol"
 )
 
@@ -28,19 +29,25 @@ type process struct {
 
 // process finds or makes the process of a step.
 func (e *Engine) process(s *step) *process {
-	name := s.Plugin
-	if s.Connection != nil {
-		name += " " + s.Connection.Address
-	}
-	if s.Isolate {
-		name += " " + s.address
-	}
+	name := processName(s.Step)
 	p := e.procs[name]
 	if p == nil {
 		p = &process{e: e, plugin: s.Plugin, name: name, log: e.Log.Named(s.Plugin), up: make(chan struct{})}
 		e.procs[name] = p
 	}
 	return p
+}
+
+// processName tells processes apart.
+func processName(s *lang.Step) string {
+	name := s.Plugin
+	if s.Connection != nil {
+		name += " " + s.Connection.Address
+	}
+	if s.Isolate {
+		name += " " + s.Address
+	}
+	return name
 }
 
 // run keeps the process running until ctx ends.

@@ -45,10 +45,9 @@ func newSource(e *Engine, s *step, snapshot state.Snapshot) (*source, error) {
 	for _, c := range snapshot.Checkpoints {
 		if c.Source == s.address {
 			src.position = c.Position
-			if len(c.Stats) > 0 {
-				if err := json.Unmarshal(c.Stats, &src.seen); err != nil {
-					return nil, err
-				}
+			var err error
+			if src.seen, err = readSeqs(c.Stats); err != nil {
+				return nil, err
 			}
 		}
 	}
