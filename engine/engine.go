@@ -107,6 +107,7 @@ type step struct {
 	awaits     []int         // sinks whose receipts it mentions
 	onlySome   bool          // when, or files only: rows have to be asked about
 	proc       *process
+	pace       *pace // the step's own limit; that of its connection is the process's
 	source     *source
 }
 

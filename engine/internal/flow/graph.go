@@ -100,7 +100,6 @@ func (b bits) or(o bits) {
 		b[i] |= o[i]
 	}
 }
-func (b bits) clone() bits { return append(bits(nil), b...) }
 
 func newGraph(steps []Step) *graph {
 	n := len(steps)
