@@ -107,6 +107,7 @@ type step struct {
 	awaits     []int         // sinks whose receipts it mentions
 	onlySome   bool          // when, or files only: rows have to be asked about
 	proc       *process
+	pace       *pace // the step's own limit; that of its connection is the process's
 	source     *source
 }
 
@@ -183,6 +184,9 @@ func (e *Engine) stranded(s state.Snapshot) []string {
 func (e *Engine) graph() flow.Config {
 	var cfg flow.Config
 	cfg.Limits.Rescue = e.Pipeline.Rescue
+	if e.Once {
+		cfg.Limits.Until = e.Until
+	}
 	cfg.Seed = uint64(time.Now().UnixNano())
 	listens := false
 	for _, s := range e.Pipeline.Steps {

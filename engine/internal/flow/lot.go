@@ -16,6 +16,7 @@ type lot struct {
 	waiters  map[waitKey][]waiter
 
 	owe   []owing
+	keeps map[int32]bool // rows whose files the commit keeps: they leave the spool with the lot, not before
 	facts []Fact
 	gone  []uint64 // identities whose older entry at a step is settled by this lot …
 	at    []int    // … and those steps
@@ -71,6 +72,19 @@ func (m *Machine) unshare(l *lot) []Batch {
 		}
 	}
 	return gone
+}
+
+// leftAt is how many units of a row are at a sink or before it. Of a replay that is not loaded yet none are: its owed entry stands instead.
+func (l *lot) leftAt(sink int, root int32) int32 {
+	if l.left[sink] == nil {
+		return 0
+	}
+	return l.left[sink][root]
+}
+
+// owes reports whether the lot leaves a record owed by a step.
+func (l *lot) owes(step int, id uint64) bool {
+	return slices.ContainsFunc(l.owe, func(o owing) bool { return o.step == step && o.id == id && !o.group.Dead })
 }
 
 func (l *lot) allows(step int) bool { return l.replay == nil || l.replay.allow.has(step) }
@@ -160,7 +174,7 @@ func (m *Machine) wake() {
 // release tells which rows no step works on any more.
 func (m *Machine) release() {
 	for _, p := range m.idle {
-		if p.lot.rowUnits[p.root] == 0 {
+		if p.lot.rowUnits[p.root] == 0 && !p.lot.keeps[p.root] {
 			m.do(Release{Lot: p.lot.id, Root: p.root})
 		}
 	}

@@ -41,6 +41,10 @@ func (m *Machine) owe(step int, b *batch, row int32, r Run) {
 	switch {
 	case keep:
 		o.group.Kept = true
+		if l.keeps == nil {
+			l.keeps = map[int32]bool{}
+		}
+		l.keeps[root] = true
 		m.settleState(step, l, root, StateKept)
 	case bytes && m.maker[step] >= 0:
 		o.door = m.maker[step]
