@@ -80,7 +80,7 @@ type Engine struct {
 	machine *flow.Machine
 
 	events  chan func() // work for the loop, from any goroutine
-	commits chan commit // to the writer, in order
+	commits *commits    // to the writer, in order
 	failed  chan error  // what ends the run
 
 	batches   map[flow.Batch]*held
@@ -107,6 +107,7 @@ type step struct {
 	awaits     []int         // sinks whose receipts it mentions
 	onlySome   bool          // when, or files only: rows have to be asked about
 	proc       *process
+	pace       *pace // the step's own limit; that of its connection is the process's
 	source     *source
 }
 
@@ -115,7 +116,7 @@ func newEngine(o Options, db *state.DB) (*Engine, error) {
 	e := &Engine{
 		Options: o, db: db, idKey: identityKey(o.Key), byName: map[string]int{},
 		events:  make(chan func(), 64), // producers wait for room; the loop never sends to itself
-		commits: make(chan commit, 64), failed: make(chan error, 1),
+		commits: newCommits(), failed: make(chan error, 1),
 		batches: map[flow.Batch]*held{}, lots: map[uint64]*lotFacts{}, procs: map[string]*process{}, started: o.Clock.Now(),
 	}
 	for _, m := range o.Pipeline.Moved {
@@ -183,6 +184,9 @@ func (e *Engine) stranded(s state.Snapshot) []string {
 func (e *Engine) graph() flow.Config {
 	var cfg flow.Config
 	cfg.Limits.Rescue = e.Pipeline.Rescue
+	if e.Once {
+		cfg.Limits.Until = e.Until
+	}
 	cfg.Seed = uint64(time.Now().UnixNano())
 	listens := false
 	for _, s := range e.Pipeline.Steps {

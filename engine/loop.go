@@ -130,7 +130,7 @@ func (e *Engine) start(ctx context.Context) error {
 		}
 		p := e.process(s)
 		p.steps = append(p.steps, s)
-		s.proc = p
+		s.proc, s.pace = p, newPace(e.Clock, s.Limit)
 		e.machine.Step(e.Clock.Now(), flow.Available{Step: s.index})
 	}
 	var err error

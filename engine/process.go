@@ -19,6 +19,7 @@ type process struct {
 	plugin string
 	name   string // for logs
 	steps  []*step
+	pace   *pace // of the connection
 	log    hclog.Logger
 
 	mu      sync.Mutex
@@ -33,6 +34,9 @@ func (e *Engine) process(s *step) *process {
 	p := e.procs[name]
 	if p == nil {
 		p = &process{e: e, plugin: s.Plugin, name: name, log: e.Log.Named(s.Plugin), up: make(chan struct{})}
+		if s.Connection != nil {
+			p.pace = newPace(e.Clock, s.Connection.Limit)
+		}
 		e.procs[name] = p
 	}
 	return p

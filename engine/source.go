@@ -20,9 +20,8 @@ type source struct {
 	e    *Engine
 	step *step
 
-	position []byte // behind the last page received; of the reading goroutine
-	seen     seqs   // of the loop
-	last     flow.Batch
+	position []byte              // behind the last page received; of the reading goroutine
+	seen     seqs                // of the loop
 	pages    map[flow.Batch]page // not yet settled; of the loop
 
 	mu     sync.Mutex

@@ -108,10 +108,12 @@ func (e *Engine) work(j *job) {
 	case client == nil:
 		err = &protocol.GoneError{Plugin: s.Plugin, Step: s.address, Err: errors.New("not running")}
 	default:
-		err = client.Work(e.ctx, handle, w, func(a protocol.Answer) error {
-			e.post(func() { e.answer(j, a, position) })
-			return nil
-		})
+		if err = errors.Join(s.pace.wait(e.ctx), s.proc.pace.wait(e.ctx)); err == nil {
+			err = client.Work(e.ctx, handle, w, func(a protocol.Answer) error {
+				e.post(func() { e.answer(j, a, position) })
+				return nil
+			})
+		}
 	}
 	ret := flow.Returned{Call: j.call.ID, Failure: failure(err)}
 	if err != nil {

@@ -84,12 +84,12 @@ func (s *screen) progress(log hclog.Logger) func(engine.Status) {
 }
 
 type progress struct {
-	read              uint64
-	underWay          int
-	owed, dead        int
-	missing           uint64
-	down              []string
-	drained, anything bool
+	read       uint64
+	underWay   int
+	owed, dead int
+	missing    uint64
+	down       []string
+	drained    bool
 }
 
 func measure(st engine.Status) progress {

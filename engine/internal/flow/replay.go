@@ -207,11 +207,9 @@ func (m *Machine) probed(c *call, p part, rows []int32, r Run) {
 	}
 }
 
-// later is what a group waits for after another vain try.
+// later is what a group waits for after another vain try: a time, whatever it waited for before.
 func (m *Machine) later(g Group, after time.Duration) Group {
-	if g.Cause != CauseDown && g.Cause != CauseAbout {
-		g.Cause = ""
-	}
+	g.Cause = ""
 	g.Tries++
 	if after == 0 {
 		after = m.backoff(g.Tries)
