@@ -74,6 +74,19 @@ func (m *Machine) unshare(l *lot) []Batch {
 	return gone
 }
 
+// leftAt is how many units of a row are at a sink or before it. Of a replay that is not loaded yet none are: its owed entry stands instead.
+func (l *lot) leftAt(sink int, root int32) int32 {
+	if l.left[sink] == nil {
+		return 0
+	}
+	return l.left[sink][root]
+}
+
+// owes reports whether the lot leaves a record owed by a step.
+func (l *lot) owes(step int, id uint64) bool {
+	return slices.ContainsFunc(l.owe, func(o owing) bool { return o.step == step && o.id == id && !o.group.Dead })
+}
+
 func (l *lot) allows(step int) bool { return l.replay == nil || l.replay.allow.has(step) }
 
 // open counts units of rows at a step.

@@ -54,11 +54,11 @@ func (m *Machine) await(c int, b *batch, row int32) {
 				break
 			}
 			p := m.inFlight[about]
-			if p != nil && p.lot.left[a][p.root] > 0 && !(p.lot == l && m.behind(c, a)) {
+			if p != nil && p.lot.leftAt(a, p.root) > 0 && !(p.lot == l && m.behind(c, a)) {
 				wait(p.lot, a, p.root)
 				return
 			}
-			if m.owed.has(a, about) || p != nil && p.lot.state[a][p.root] >= StateKept {
+			if m.owed.has(a, about) || p != nil && p.lot.owes(a, about) {
 				m.owe(c, b, row, Run{Verdict: Retry, Cause: CauseAbout, about: about, aboutAt: a})
 				return
 			}
