@@ -43,10 +43,11 @@ type holding struct {
 
 type group struct {
 	Group
-	h     *holding
-	live  bool // its parcel is durable
-	ready bool // in the ready list
-	lot   *lot // being replayed
+	h      *holding
+	live   bool // its parcel is durable
+	ready  bool // in the ready list
+	missed bool // was ready while its breaker was open
+	lot    *lot // being replayed
 }
 
 func (o *registry) init(m *Machine, owed []Holding) {
@@ -131,7 +132,7 @@ func (o *registry) has(step int, id uint64) bool {
 
 func (o *registry) makeReady(g *group) {
 	if !g.ready && !g.Dead && g.lot == nil {
-		g.ready = true
+		g.ready, g.missed = true, false
 		s := &o.steps[g.h.step]
 		s.ready = append(s.ready, g)
 	}
@@ -160,10 +161,14 @@ func (o *registry) each(step int, f func(*group)) {
 	}
 }
 
+// awaitsService reports whether a group is to be tried as soon as the service of its step is back: that is its cause, or what it
+// waited for came meanwhile.
+func (g *group) awaitsService() bool { return g.Cause == CauseDown || g.missed }
+
 // up makes ready all that waited for the service of a step.
 func (o *registry) up(step int) {
 	o.each(step, func(g *group) {
-		if g.Cause == CauseDown {
+		if g.awaitsService() {
 			o.makeReady(g)
 		}
 	})
@@ -173,7 +178,7 @@ func (o *registry) up(step int) {
 func (o *registry) probe(step int) {
 	found := false
 	o.each(step, func(g *group) {
-		if !found && g.live && g.Cause == CauseDown && !g.Dead && g.lot == nil {
+		if !found && g.live && g.awaitsService() && !g.Dead && g.lot == nil {
 			found = true
 			o.makeReady(g)
 		}

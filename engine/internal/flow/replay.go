@@ -48,7 +48,7 @@ func (m *Machine) replay() {
 			}
 			if !g.live || m.closed(g) || !m.startReplay(g) {
 				if g.live && m.closed(g) {
-					g.ready = false // its breaker's next probe or closing makes it ready again
+					g.ready, g.missed = false, true // its breaker's next probe or closing makes it ready again
 					continue
 				}
 				later = append(later, g)

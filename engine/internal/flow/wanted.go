@@ -2,8 +2,11 @@ package flow
 
 import "slices"
 
-// wanted does what an operator asked for.
+// wanted does what an operator asked for. Who asks for another try is believed that the service may be back.
 func (m *Machine) wanted(e Wanted) {
+	if b := &m.states[e.Step].breaker; b.open && !b.half && !e.Drop {
+		b.probe = m.now
+	}
 	s := &settlement{m: m, commit: Commit{Source: -1}}
 	m.owed.each(e.Step, func(g *group) {
 		if g.lot != nil || !g.live || g.Dead != e.Dead {
