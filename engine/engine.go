@@ -184,6 +184,9 @@ func (e *Engine) stranded(s state.Snapshot) []string {
 func (e *Engine) graph() flow.Config {
 	var cfg flow.Config
 	cfg.Limits.Rescue = e.Pipeline.Rescue
+	if e.Once {
+		cfg.Limits.Until = e.Until
+	}
 	cfg.Seed = uint64(time.Now().UnixNano())
 	listens := false
 	for _, s := range e.Pipeline.Steps {

@@ -211,7 +211,8 @@ type Grant struct {
 	Bytes  int64
 }
 
-// Release says that no step works on this row of a lot's first batch any more: its files in the spool can go.
+// Release says that no step works on this row of a lot's first batch any more: its files in the spool can go. Those of a row that is to be
+// kept go with Forget.
 type Release struct {
 	Lot  uint64
 	Root int32

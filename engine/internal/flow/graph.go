@@ -42,6 +42,7 @@ type Limits struct {
 	Rescue      time.Duration // so long before its deadline a file that a sink still owes is fetched and kept; 0 = 24 h
 	ProbeAfter  time.Duration // an open breaker probes after this; 0 = 5 s
 	ProbeAtMost time.Duration // … and at most this, doubling; 0 = 5 min
+	Until       time.Time     // what falls due later is left owed, and no breaker probes any more; zero = never
 }
 
 // Config of a machine.

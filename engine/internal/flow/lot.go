@@ -16,6 +16,7 @@ type lot struct {
 	waiters  map[waitKey][]waiter
 
 	owe   []owing
+	keeps map[int32]bool // rows whose files the commit keeps: they leave the spool with the lot, not before
 	facts []Fact
 	gone  []uint64 // identities whose older entry at a step is settled by this lot …
 	at    []int    // … and those steps
@@ -160,7 +161,7 @@ func (m *Machine) wake() {
 // release tells which rows no step works on any more.
 func (m *Machine) release() {
 	for _, p := range m.idle {
-		if p.lot.rowUnits[p.root] == 0 {
+		if p.lot.rowUnits[p.root] == 0 && !p.lot.keeps[p.root] {
 			m.do(Release{Lot: p.lot.id, Root: p.root})
 		}
 	}

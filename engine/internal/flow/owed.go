@@ -234,7 +234,7 @@ func (o *registry) nextDue() time.Time {
 
 // fallDue makes ready what is due now.
 func (o *registry) fallDue() {
-	for t := o.nextDue(); !t.IsZero() && !t.After(o.m.now); t = o.nextDue() {
+	for t := o.nextDue(); !t.IsZero() && !t.After(o.m.horizon()); t = o.nextDue() {
 		o.makeReady(heap.Pop(&o.timed).(due).g)
 	}
 }

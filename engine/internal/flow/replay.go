@@ -207,11 +207,10 @@ func (m *Machine) probed(c *call, p part, rows []int32, r Run) {
 	}
 }
 
-// later is what a group waits for after another vain try.
+// later is what a group waits for after another vain try: for a time. What it waited for before has come, or it would not have been tried; to
+// keep such a cause would try it again at once, and for ever.
 func (m *Machine) later(g Group, after time.Duration) Group {
-	if g.Cause != CauseDown && g.Cause != CauseAbout {
-		g.Cause = ""
-	}
+	g.Cause, g.About, g.AboutAt = "", 0, 0
 	g.Tries++
 	if after == 0 {
 		after = m.backoff(g.Tries)

@@ -41,6 +41,10 @@ func (m *Machine) owe(step int, b *batch, row int32, r Run) {
 	switch {
 	case keep:
 		o.group.Kept = true
+		if l.keeps == nil {
+			l.keeps = map[int32]bool{}
+		}
+		l.keeps[root] = true
 		m.settleState(step, l, root, StateKept)
 	case bytes && m.maker[step] >= 0:
 		o.door = m.maker[step]
@@ -62,7 +66,11 @@ func (m *Machine) owe(step int, b *batch, row int32, r Run) {
 // stay leaves the entry that a replay works on as it is, but for what it waits for now.
 func (m *Machine) stay(l *lot, step int, root int32, g Group, r Run) {
 	rp := l.replay
-	s := m.later(rp.group.Group, r.After)
+	before := rp.group.Group
+	if r.Code == CodeOrphan && before.Deadline.IsZero() {
+		before.Deadline = l.first.rows[root].Deadline
+	}
+	s := m.later(before, r.After)
 	s.Rows, s.Code, s.Detail = nil, g.Code, g.Detail
 	if step == rp.step && g.Cause != "" {
 		s.Cause, s.About, s.AboutAt = g.Cause, g.About, g.AboutAt

@@ -66,6 +66,7 @@ type world struct {
 	hung   []Call
 	wants  func(step string, r rec) bool
 	states map[uint64]map[Ref]State // by lot: (sink, root)
+	freed  map[Release]bool         // rows whose files are gone from the spool
 	roots  map[uint64]Batch
 
 	batches  map[Batch][]rec
@@ -120,6 +121,7 @@ func (w *world) About(step int, r Ref) uint64 { return hash(w.batches[r.Batch][r
 
 // start brings up an engine on what the disk holds; what was in flight is gone.
 func (w *world) start() {
+	w.freed = map[Release]bool{}
 	w.batches, w.states, w.roots, w.lots, w.hung = map[Batch][]rec{}, map[uint64]map[Ref]State{}, map[uint64]Batch{}, map[Batch]uint64{}, nil
 	var owed []Holding
 	for _, k := range slices.Sorted(maps.Keys(w.disk.holdings)) {
@@ -189,6 +191,8 @@ func (w *world) act(acts []Action) {
 			}
 			e.Rows = w.rows(at)
 			later = append(later, e)
+		case Release:
+			w.freed[a] = true
 		case Commit:
 			w.commit(a)
 			later = append(later, Committed{a.Lot})
@@ -200,8 +204,24 @@ func (w *world) act(acts []Action) {
 			w.breakers = append(w.breakers, a)
 		}
 	}
+	for _, a := range acts { // a file is kept some time after the machine has asked for it
+		if c, ok := a.(Commit); ok {
+			w.keeps(c)
+		}
+	}
 	for _, e := range later {
 		w.event(e)
+	}
+}
+
+// keeps fails when the spool no longer has what a commit keeps.
+func (w *world) keeps(c Commit) {
+	for _, p := range c.Parcels {
+		for i, r := range p.Rows {
+			if p.Keep && w.freed[Release{p.Lot, p.Roots[i]}] {
+				w.t.Errorf("the file of %s was taken away before it was kept", w.batches[r.Batch][r.Row].id)
+			}
+		}
 	}
 }
 
