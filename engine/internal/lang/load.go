@@ -390,6 +390,9 @@ func (l *loader) readPlugins(blocks []*hclsyntax.Block) {
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(l.folder, path)
 		}
+		if whole, err := filepath.Abs(path); err == nil {
+			path = whole
+		}
 		p, err := l.opt.External(name, path)
 		if err != nil {
 			l.errorf(d.at("path"), "check that the file is there, can be executed and serves the weir protocol", "plugin %s does not answer: %v", name, err)
