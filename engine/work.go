@@ -176,7 +176,9 @@ func (e *Engine) arguments(j *job) ([]json.RawMessage, map[int32]error) {
 }
 
 // answer takes what a plugin said of rows of a call. position maps the rows it was sent to those of the call.
-func (e *Engine) answer(j *job, a protocol.Answer, position []uint32) { e.step(e.answered(j, a, position)) }
+func (e *Engine) answer(j *job, a protocol.Answer, position []uint32) {
+	e.step(e.answered(j, a, position))
+}
 
 func (e *Engine) answered(j *job, a protocol.Answer, position []uint32) flow.Answered {
 	ev := flow.Answered{Call: j.call.ID}
