@@ -204,7 +204,8 @@ func (e *Engine) graph() flow.Config {
 		c := s.Component
 		r := &step{Step: s, address: s.Address, index: i, upstream: -1}
 		f := flow.Step{
-			Address: s.Address, About: s.HasAbout, OnOwedPass: s.OnOwedPass, Disabled: !s.Enabled, MakesFiles: c.MakesFiles, Probes: c.Probes,
+			Address: s.Address, About: s.HasAbout, OnOwedPass: s.OnOwedPass, Disabled: !s.Enabled, MakesFiles: c.MakesFiles,
+			FilesOnly: c.FilesOnly, Probes: c.Probes,
 			MaxRows: c.MaxRecords, MaxBytes: c.MaxBytes, MaxInFlight: c.MaxInFlight,
 			MaxWait: s.Batch.MaxWait, Tries: s.Retry.Tries, Within: s.Retry.Within,
 		}

@@ -131,7 +131,6 @@ func (e *Engine) start(ctx context.Context) error {
 		p := e.process(s)
 		p.steps = append(p.steps, s)
 		s.proc, s.pace = p, newPace(e.Clock, s.Limit)
-		e.machine.Step(e.Clock.Now(), flow.Available{Step: s.index})
 	}
 	var err error
 	if e.sockets, err = host.Folder(e.Dir); err != nil {

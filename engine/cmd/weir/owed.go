@@ -340,7 +340,7 @@ func changeCommand(dead bool, c *cobra.Command, ask func(desk, engine.Pick) erro
 		}
 		if err == nil && pick.ID != "" && done.Entries == 0 {
 			_, many := named(dead)
-			return fmt.Errorf("%s: none has this id that is not on its way right now", many)
+			return fmt.Errorf("%s: none has this id, or it is on its way right now", many)
 		}
 		return err
 	})

@@ -94,7 +94,11 @@ func keyFile() string {
 // would be of no use to a state that exists.
 func (p *place) key(pipe *lang.Pipeline, log hclog.Logger) ([]byte, error) {
 	if pipe.StateKey != nil {
-		return state.ParseKey(pipe.StateKey.Reveal())
+		key, err := state.ParseKey(pipe.StateKey.Reveal())
+		if err != nil && !errors.Is(err, state.ErrNoKey) {
+			err = usage("state_key: %w", err)
+		}
+		return key, err
 	}
 	file := keyFile()
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) && engine.HasState(p.dir(pipe)) {
@@ -104,7 +108,10 @@ func (p *place) key(pipe *lang.Pipeline, log hclog.Logger) ([]byte, error) {
 	if created {
 		log.Warn("a state key was created; without it the state cannot be read: keep a copy", "file", file)
 	}
-	return key, err
+	if err != nil {
+		return nil, usage("%w", err)
+	}
+	return key, nil
 }
 
 func (p *place) logger(w io.Writer) hclog.Logger {

@@ -72,7 +72,6 @@ func (m *Machine) outcome(c *call, p part, rows []int32, pos int32, r Run, out *
 	case r.Verdict == Retry:
 		m.retry(c, p, rows, r)
 	case r.Verdict == Reject:
-		st.Stats.Rejected += uint64(len(rows))
 		for _, row := range rows {
 			m.reject(step, b, row, r.Code, r.Detail)
 		}
@@ -188,9 +187,7 @@ func (m *Machine) returned(e Returned) {
 	delete(m.calls, e.Call)
 	st := &m.states[c.step]
 	st.inFlight--
-	if c.suspect {
-		st.proving = false
-	}
+	st.proving = st.proving && !c.suspect
 	if c.left == 0 {
 		return
 	}
@@ -211,33 +208,31 @@ func (m *Machine) returned(e Returned) {
 	}
 }
 
-// unanswered rows of a failed call: sent again, with care when one of them may have killed the process.
+// unanswered rows of a failed call are sent again, with care when one of them may have killed the process.
 func (m *Machine) unanswered(c *call, p part, rows []int32, e Returned) {
-	st := &m.states[c.step]
-	it := &item{b: p.b, rows: rows, n: int32(len(rows)), tries: p.tries, failed: p.failed, since: m.now, final: p.final, attempt: p.attempt, probe: p.probe}
-	switch e.Failure {
-	case Canceled:
+	it := &item{b: p.b, rows: rows, n: int32(len(rows)), tries: p.tries, failed: p.failed, since: m.now, strikes: p.strikes,
+		final: p.final, attempt: p.attempt, probe: p.probe}
+	switch {
+	case e.Failure == Canceled && !c.suspect:
 		m.push(c.step, it)
-	case Died:
-		switch {
-		case len(rows) > 1 && c.suspect: // halve what killed it
-			half := len(rows) / 2
-			a, z := *it, *it
-			a.rows, a.n = rows[:half:half], int32(half)
-			z.rows, z.n = rows[half:], int32(len(rows)-half)
-			st.suspects = append([]*item{&a, &z}, st.suspects...)
-		case len(rows) == 1 && c.suspect:
-			if it.strikes = p.strikes + 1; it.strikes >= 2 {
-				st.Stats.Rejected++
-				m.reject(c.step, p.b, rows[0], "KILLED_ITS_PLUGIN", "")
-				m.close(c.step, p.b, rows)
-				return
-			}
-			st.suspects = append([]*item{it}, st.suspects...)
-		default:
-			st.suspects = append(st.suspects, it)
-		}
-	default:
+	case e.Failure == Canceled:
+		m.suspect(c.step, it)
+	case e.Failure != Died:
 		m.retry(c, p, rows, Run{Verdict: Retry, Code: e.Code})
+	case !c.suspect:
+		m.suspect(c.step, it)
+	case len(rows) > 1: // halve what killed it
+		half := len(rows) / 2
+		a, z := *it, *it
+		a.rows, a.n = rows[:half:half], int32(half)
+		z.rows, z.n = rows[half:], int32(len(rows)-half)
+		m.suspect(c.step, &z)
+		m.suspect(c.step, &a)
+	case it.strikes == 0:
+		it.strikes++
+		m.suspect(c.step, it)
+	default:
+		m.reject(c.step, p.b, rows[0], "KILLED_ITS_PLUGIN", "")
+		m.close(c.step, p.b, rows)
 	}
 }

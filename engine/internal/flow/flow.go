@@ -74,7 +74,7 @@ func (b *batch) rootOf(row int32) int32 {
 	return b.root[row]
 }
 
-// New makes a machine that remembers what an earlier one left owed.
+// New makes a machine that remembers what an earlier one left owed. No step is called before [Available] says that it can be.
 func New(c Config, content Content, owed []Holding, lastParcel uint64, now time.Time) *Machine {
 	c.defaults()
 	m := &Machine{
@@ -83,9 +83,6 @@ func New(c Config, content Content, owed []Holding, lastParcel uint64, now time.
 		shared: map[Batch]int{}, lots: map[uint64]*lot{}, calls: map[uint64]*call{}, inFlight: map[uint64]*place{},
 		order: make([][]*lot, len(c.Steps)), drained: make([]bool, len(c.Steps)), states: make([]stepState, len(c.Steps)),
 		lastAlias: 1 << 63, lastParcel: lastParcel,
-	}
-	for i := range m.states {
-		m.states[i].up = true
 	}
 	m.owed.init(m, owed)
 	return m
@@ -153,8 +150,8 @@ func (m *Machine) do(a Action) { m.acts = append(m.acts, a) }
 
 func (m *Machine) arrived(e Arrived) {
 	m.drained[e.Source] = e.Drained
-	m.lastLot++
-	l := m.newLot(m.lastLot, e.Source, e.Batch, e.Source, e.Rows)
+	l := m.newLot(e.Source, len(e.Rows))
+	l.first = m.newBatch(e.Batch, l, e.Source, e.Rows)
 	if e.Lot != nil {
 		e.Lot(l.id)
 	}

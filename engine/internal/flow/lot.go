@@ -15,15 +15,22 @@ type lot struct {
 	state    map[int][]State // by awaited sink and row
 	waiters  map[waitKey][]waiter
 
-	owe   []owing
-	keeps map[int32]bool // rows whose files the commit keeps: they leave the spool with the lot, not before
-	facts []Fact
-	gone  []uint64 // identities whose older entry at a step is settled by this lot …
-	at    []int    // … and those steps
-	born  []*group // what it leaves owed: to be replayed once it is durable
-	done  bool
+	owe    []owing
+	keeps  map[int32]bool // rows whose bytes are to be kept: their files stay until that is durable
+	facts  []Fact
+	gone   []gone   // entries that this lot settles
+	born   []*group // what it leaves owed: to be replayed once it is durable
+	done   bool
+	spread float64 // of its back-off, around 1
 
 	replay *replay
+}
+
+// gone is an identity that has left a step for good.
+type gone struct {
+	aboutKey
+	ref   Ref
+	bytes bool // with bytes
 }
 
 type waitKey struct {
@@ -38,18 +45,19 @@ type waiter struct {
 	row  int32
 }
 
-func (m *Machine) newLot(id uint64, source int, first Batch, producer int, rows []Row) *lot {
-	l := &lot{id: id, source: source, rowUnits: make([]int32, len(rows))}
-	l.first = m.newBatch(first, l, producer, rows)
+// newLot makes a lot of n rows. Its first batch is the caller's to bring.
+func (m *Machine) newLot(source, n int) *lot {
+	m.lastLot++
+	l := &lot{id: m.lastLot, source: source, rowUnits: make([]int32, n), spread: 0.9 + m.rng.Float64()/5}
 	for sink, is := range m.awaited {
 		if is {
 			if l.left == nil {
 				l.left, l.state, l.waiters = map[int][]int32{}, map[int][]State{}, map[waitKey][]waiter{}
 			}
-			l.left[sink], l.state[sink] = make([]int32, len(rows)), make([]State, len(rows))
+			l.left[sink], l.state[sink] = make([]int32, n), make([]State, n)
 		}
 	}
-	m.lots[id] = l
+	m.lots[l.id] = l
 	return l
 }
 
@@ -74,17 +82,11 @@ func (m *Machine) unshare(l *lot) []Batch {
 	return gone
 }
 
-// leftAt is how many units of a row are at a sink or before it. Of a replay that is not loaded yet none are: its owed entry stands instead.
-func (l *lot) leftAt(sink int, root int32) int32 {
-	if l.left[sink] == nil {
-		return 0
-	}
-	return l.left[sink][root]
-}
-
-// owes reports whether the lot leaves a record owed by a step.
-func (l *lot) owes(step int, id uint64) bool {
-	return slices.ContainsFunc(l.owe, func(o owing) bool { return o.step == step && o.id == id && !o.group.Dead })
+// leaves reports whether a lot leaves a record owed by a step, itself or carried by a sink before it. It is not the same as the lot's state:
+// what is stored of a record in a replay may be older than its delivery.
+func (m *Machine) leaves(l *lot, step int, id uint64) bool {
+	return slices.ContainsFunc(l.owe, func(o owing) bool { return o.step == step && o.id == id && !o.group.Dead }) ||
+		slices.ContainsFunc(m.chained[step], func(a int) bool { return !m.steps[a].OnOwedPass && m.leaves(l, a, id) })
 }
 
 func (l *lot) allows(step int) bool { return l.replay == nil || l.replay.allow.has(step) }
@@ -186,7 +188,7 @@ func (m *Machine) settleState(sink int, l *lot, root int32, s State) {
 	if !m.awaited[sink] {
 		return
 	}
-	if st := l.state[sink]; s > st[root] || l.replay != nil && st[root] >= StateKept {
+	if st := l.state[sink]; s > st[root] {
 		st[root] = s
 		m.do(Receipt{Lot: l.id, Root: root, Sink: sink, State: s})
 	}

@@ -33,54 +33,54 @@ func pick(rows []int32, i int32) int32 {
 // await lets a row go on to a step as soon as the sinks before it have said their word.
 func (m *Machine) await(c int, b *batch, row int32) {
 	l, root := b.lot, b.rootOf(row)
-	wait := func(at *lot, sink int, root int32) {
-		k := waitKey{sink, root}
-		at.waiters[k] = append(at.waiters[k], waiter{c, b, row})
-		m.open(c, b, []int32{row})
-	}
 	for _, a := range m.chained[c] {
 		if l.left[a][root] > 0 {
-			wait(l, a, root)
+			m.wait(&place{l, root}, a, waiter{c, b, row})
 			return
 		}
 	}
 	if len(m.others[c]) > 0 {
-		about := b.rows[row].ID
+		id, at := b.rows[row].ID, &place{l, root}
 		if m.steps[c].About {
-			about = m.content.About(c, Ref{b.id, row})
+			id = m.content.About(c, Ref{b.id, row})
+			at = m.inFlight[id]
 		}
 		for _, a := range m.others[c] {
-			if about == 0 {
+			if id == 0 {
 				break
 			}
-			p := m.inFlight[about]
-			if p != nil && p.lot.leftAt(a, p.root) > 0 && !(p.lot == l && m.behind(c, a)) {
-				wait(p.lot, a, p.root)
+			if at != nil && at.lot.left[a][at.root] > 0 && !(at.lot == l && m.above[a].has(c)) {
+				m.wait(at, a, waiter{c, b, row})
 				return
 			}
-			if m.owed.has(a, about) || p != nil && p.lot.owes(a, about) {
-				m.owe(c, b, row, Run{Verdict: Retry, Cause: CauseAbout, about: about, aboutAt: a})
+			if m.owed.owes(a, id) || at != nil && m.leaves(at.lot, a, id) {
+				m.owe(c, b, row, Run{Verdict: Retry, Cause: CauseAbout, about: id, aboutAt: a})
 				return
 			}
 		}
 	}
-	if l.replay != nil && l.replay.chainedTo(m, c) {
-		s := l.state[l.replay.step][root]
-		if !(s == StateDelivered || s == StatePassed || s == StateRejected || s == StateKept && !l.replay.kept) {
+	if rp := l.replay; rp != nil && rp.chained(m, c) {
+		switch s := l.state[rp.step][root]; {
+		case s == StateDelivered, s == StatePassed, s == StateRejected, s == StateKept && !rp.kept:
+		default:
 			return // nothing new from the sink: its entry goes on carrying this step
 		}
-	} else {
-		for _, a := range m.chained[c] {
-			if s := l.state[a][root]; s >= StateKept && !m.steps[a].OnOwedPass {
-				return // carried by the entry of the sink
-			}
+	}
+	for _, a := range m.chained[c] {
+		if l.state[a][root] >= StateKept && !m.steps[a].OnOwedPass {
+			m.settleState(c, l, root, StateOwed)
+			return // carried by the entry of the sink
 		}
 	}
 	m.admit(c, b, []int32{row})
 }
 
-// behind reports whether rows reach a only by way of c, so that c must not wait for it.
-func (m *Machine) behind(c, a int) bool { return m.above[a].has(c) }
+// wait opens a unit for a row that waits until no unit of another row is left at a sink or before it.
+func (m *Machine) wait(at *place, sink int, w waiter) {
+	k := waitKey{sink, at.root}
+	at.lot.waiters[k] = append(at.lot.waiters[k], w)
+	m.open(w.step, w.b, []int32{w.row})
+}
 
 // admit sorts rows at the door of a step: wanted ones are queued, the others pass by.
 func (m *Machine) admit(c int, b *batch, rows []int32) {
@@ -95,14 +95,13 @@ func (m *Machine) admit(c int, b *batch, rows []int32) {
 		ok, code := m.content.Wants(c, Ref{b.id, row})
 		switch {
 		case code != "":
-			st.Stats.Rejected++
 			m.reject(c, b, row, code, "")
 		case !ok && s.Kind == Sink:
 			m.settleState(c, b.lot, b.rootOf(row), StatePassed)
 			m.delivered(c, b.lot, b, row)
 		case s.Disabled && s.Kind == Sink:
 			m.settleState(c, b.lot, b.rootOf(row), StateDisabled)
-			if d := b.rows[row].Deadline; d.After(m.now) {
+			if s.FilesOnly && b.rows[row].Deadline.After(m.now) {
 				m.owe(c, b, row, Run{Verdict: Retry, Cause: CauseDisabled})
 			}
 		case !ok, s.Disabled:

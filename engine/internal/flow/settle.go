@@ -30,20 +30,30 @@ func (m *Machine) settle(l *lot) {
 	if l.source >= 0 {
 		s.commit.Source, s.commit.Batch = l.source, l.first.id
 	}
-	for i, id := range l.gone {
-		s.supersede(l.at[i], id, l)
+	for _, g := range l.gone {
+		if old := s.supersede(g.step, g.id, l, g.bytes); old != nil && old.Raised {
+			s.commit.Facts = append(s.commit.Facts, Fact{Step: g.step, Ref: g.ref, Code: old.Code, Cause: old.Cause, Recovered: true})
+		}
 	}
 	if l.replay != nil {
 		s.worked(l)
 	}
 	s.store(l)
+	m.unproved(l)
+	s.end()
+}
+
+// end asks for the commit, and wakes what waited for entries that it removes.
+func (s *settlement) end() {
+	m := s.m
 	for _, h := range s.changed {
 		s.write(h)
 	}
 	m.do(s.commit)
 	for _, k := range s.sinks {
-		if !m.owed.has(k.step, k.id) {
-			m.owed.resolved(k.step, k.id)
+		m.owed.look(k)
+		for _, c := range m.also[k.step] {
+			m.owed.look(aboutKey{c, k.id})
 		}
 	}
 }
@@ -54,26 +64,31 @@ func (s *settlement) change(h *holding) {
 	}
 }
 
-// supersede removes the older entry of an identity at a step, unless another lot works on it: then that lot's end decides.
-func (s *settlement) supersede(step int, id uint64, l *lot) {
+// supersede removes the older entry of an identity at a step and returns what it waited for; nil when there is none to remove. An entry
+// whose bytes are kept gives way only to a pass that had bytes, for nobody could bring them again. One that another lot works on is left
+// to it, but does not stay owed when that ends.
+func (s *settlement) supersede(step int, id uint64, l *lot, bytes bool) *group {
 	o := &s.m.owed
 	e, ok := o.steps[step].byID[id]
 	if !ok {
-		return
+		return nil
 	}
-	for _, g := range e.h.groups {
-		if !slices.Contains(g.Rows, e.row) {
-			continue
-		}
-		if g.lot != nil {
-			return
-		}
-		o.leave(g, []uint32{e.row})
-		g.Rows = slices.DeleteFunc(slices.Clone(g.Rows), func(r uint32) bool { return r == e.row })
-		s.change(e.h)
-		s.sinks = append(s.sinks, aboutKey{step, id})
-		return
+	i := slices.IndexFunc(e.h.groups, func(g *group) bool { return slices.Contains(g.Rows, e.row) })
+	g := e.h.groups[i]
+	switch {
+	case g.Kept && !bytes:
+		return nil
+	case g.lot == l:
+		return nil // its own end takes it away
+	case g.lot != nil:
+		g.lot.replay.over = append(g.lot.replay.over, e.row)
+		return nil
 	}
+	o.leave(g, []uint32{e.row})
+	g.Rows = slices.DeleteFunc(slices.Clone(g.Rows), func(r uint32) bool { return r == e.row })
+	s.change(e.h)
+	s.sinks = append(s.sinks, aboutKey{step, id})
+	return g
 }
 
 // worked takes the rows of a replay out of their group; those that stay owed go back under what they wait for now.
@@ -81,26 +96,26 @@ func (s *settlement) worked(l *lot) {
 	r, o := l.replay, &s.m.owed
 	g, h := r.group, r.group.h
 	o.leave(g, g.Rows)
-	for i, row := range r.rows {
-		if _, stays := r.stays[int32(i)]; !stays && s.m.steps[r.step].Kind == Sink {
-			s.sinks = append(s.sinks, aboutKey{r.step, h.ids[row]})
-		}
-	}
 	g.Rows = nil
 	h.groups = slices.DeleteFunc(h.groups, func(x *group) bool { return x == g })
-	for i := range r.rows {
-		if st, ok := r.stays[int32(i)]; ok {
-			st.Rows = []uint32{r.rows[i]}
-			ng := h.join(st)
-			if ng == nil {
-				ng = &group{Group: st, h: h}
-				h.groups = append(h.groups, ng)
-				l.born = append(l.born, ng)
-				o.enter(ng)
-			} else {
-				o.joined(ng, r.rows[i])
-			}
+	for i, row := range r.rows {
+		st, stays := r.stays[int32(i)]
+		stays = stays && !slices.Contains(r.over, row)
+		if !stays || st.Dead {
+			s.sinks = append(s.sinks, aboutKey{r.step, h.ids[row]})
 		}
+		if !stays {
+			continue
+		}
+		st.Rows = []uint32{row}
+		if ng := h.join(st); ng != nil {
+			o.joined(ng, row)
+			continue
+		}
+		ng := &group{Group: st, h: h}
+		h.groups = append(h.groups, ng)
+		l.born = append(l.born, ng)
+		o.enter(ng)
 	}
 	s.change(h)
 }
@@ -108,7 +123,7 @@ func (s *settlement) worked(l *lot) {
 // join adds the rows of g to an equal group of the holding that no lot works on, if there is one.
 func (h *holding) join(g Group) *group {
 	for _, x := range h.groups {
-		if x.lot == nil && !x.ready && x.same(&g) {
+		if x.lot == nil && !x.ready && !x.missed && x.same(&g) {
 			x.Rows = append(x.Rows, g.Rows...)
 			return x
 		}
@@ -146,6 +161,7 @@ func (s *settlement) store(l *lot) {
 		ids  []uint64
 		rows map[[3]Ref]uint32
 	}
+	l.owe = slices.DeleteFunc(l.owe, func(w owing) bool { return s.m.owed.keeps(w.step, w.id) && !w.bytes })
 	parcels := map[parcelKey]*stored{}
 	var order []*stored
 	row := make([]uint32, len(l.owe)) // in its parcel
@@ -170,9 +186,7 @@ func (s *settlement) store(l *lot) {
 		in[i], row[i] = p, r
 	}
 	for i, w := range l.owe {
-		if !w.group.Dead {
-			s.supersede(w.step, w.id, l)
-		}
+		s.supersede(w.step, w.id, l, w.bytes)
 		p := in[i]
 		w.group.Door, w.group.Rows = w.door, []uint32{row[i]}
 		if h := s.m.owed.steps[w.step].holdings[p.ID]; h != nil {
@@ -217,7 +231,11 @@ func (s *settlement) write(h *holding) {
 		delete(o.steps[h.step].holdings, h.parcel)
 		if o.parcels[h.parcel]--; o.parcels[h.parcel] == 0 {
 			delete(o.parcels, h.parcel)
-			s.commit.Drop = append(s.commit.Drop, h.parcel)
+			n := len(s.commit.Parcels) // one that this lot made and did not need after all is not written
+			s.commit.Parcels = slices.DeleteFunc(s.commit.Parcels, func(p Parcel) bool { return p.ID == h.parcel })
+			if len(s.commit.Parcels) == n {
+				s.commit.Drop = append(s.commit.Drop, h.parcel)
+			}
 		}
 	}
 }
@@ -242,11 +260,17 @@ func (m *Machine) committed(id uint64) {
 	}
 	for _, g := range l.born {
 		g.live = true
-		switch b := &m.states[g.h.step].breaker; {
-		case g.Cause == CauseDown && !b.open, g.Cause == CauseAbout && !m.owed.has(g.AboutAt, g.About) && !m.aboutInFlight(g):
+		switch {
+		case g.Cause == CauseDown && !m.states[g.h.step].breaker.open,
+			g.Cause == CauseAbout && !m.owed.owes(g.AboutAt, g.About) && !m.aboutInFlight(g):
 			m.owed.makeReady(g)
-		case g.Cause == CauseDown && b.half:
-			m.owed.probe(g.h.step)
+		}
+	}
+	if len(m.owed.abouts) > 0 {
+		for sink, is := range m.awaited {
+			for i := 0; is && i < len(l.first.rows); i++ {
+				m.owed.look(aboutKey{sink, l.first.rows[i].ID})
+			}
 		}
 	}
 	blocked := m.blocked
@@ -263,5 +287,5 @@ func (m *Machine) committed(id uint64) {
 // aboutInFlight reports whether the record that a group waits for is about to be owed: then its entry will tell.
 func (m *Machine) aboutInFlight(g *group) bool {
 	p := m.inFlight[g.About]
-	return p != nil && p.lot.owes(g.AboutAt, g.About)
+	return p != nil && m.leaves(p.lot, g.AboutAt, g.About)
 }
