@@ -108,5 +108,8 @@ sink "s" "b" { input = transform.t.a }
 		t.Fatal(err)
 	}
 	e.machine.Start()
+	for _, s := range e.steps {
+		e.machine.Step(o.Clock.Now(), flow.Available{Step: s.index, Up: true})
+	}
 	return e
 }
