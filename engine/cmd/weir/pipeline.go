@@ -41,7 +41,7 @@ func (p *place) load(paths []string, static bool) (*lang.Pipeline, error) {
 		}
 		vars[name] = value
 	}
-	pipe, diags := lang.Load(paths, lang.Options{Plugins: plugins.All(), Vars: vars, Version: version, Static: static})
+	pipe, diags := lang.Load(paths, lang.Options{Plugins: plugins.All(), External: external, Vars: vars, Version: version, Static: static})
 	if p.json && len(diags) > 0 {
 		if err := diags.WriteJSON(os.Stdout); err != nil {
 			return nil, err
