@@ -130,8 +130,7 @@ func (e *Engine) start(ctx context.Context) error {
 		}
 		p := e.process(s)
 		p.steps = append(p.steps, s)
-		s.proc = p
-		e.machine.Step(e.Clock.Now(), flow.Available{Step: s.index})
+		s.proc, s.pace = p, newPace(e.Clock, s.Limit)
 	}
 	var err error
 	if e.sockets, err = host.Folder(e.Dir); err != nil {

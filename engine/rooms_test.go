@@ -108,7 +108,7 @@ var floor = map[string]reasons{
 		"sdk/serve":                     "the same binary serves the bundled plugins",
 		"github.com/hashicorp/go-hclog": "the log is made here",
 		"github.com/spf13/cobra":        "command line",
-		"github.com/vbauerster/mpb/v8":  "progress",
+		"github.com/mattn/go-isatty":    "a progress line is for people",
 	},
 
 	"examples/sandbox": {

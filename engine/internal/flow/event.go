@@ -90,7 +90,7 @@ const (
 	Fine     Failure = iota
 	Died             // the process is gone: maybe killed by one of the rows
 	Refused          // it broke the protocol or fell silent
-	Canceled         // the engine stopped it
+	Canceled         // it never reached the process, or the engine stopped it
 )
 
 // Returned ends a call.
@@ -106,7 +106,7 @@ type Available struct {
 	Up   bool
 }
 
-// Reconfigured makes due what waits for a cause at a step.
+// Reconfigured makes due what a step owes, but for what it planned itself.
 type Reconfigured struct{ Step int }
 
 // Committed says that the commit of a lot is durable.
@@ -211,7 +211,8 @@ type Grant struct {
 	Bytes  int64
 }
 
-// Release says that no step works on this row of a lot's first batch any more: its files in the spool can go.
+// Release says that no step works on this row of a lot's first batch any more: its files in the spool can go. Those of a row that is to be
+// kept go with Forget.
 type Release struct {
 	Lot  uint64
 	Root int32
