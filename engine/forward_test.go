@@ -107,6 +107,9 @@ sink "s" "b" { input = transform.t.a }
 	if err != nil {
 		t.Fatal(err)
 	}
+	for i := range e.steps {
+		e.machine.Step(e.Clock.Now(), flow.Available{Step: i, Up: true})
+	}
 	e.machine.Start()
 	return e
 }

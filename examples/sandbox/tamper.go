@@ -159,7 +159,11 @@ func tamperCommand(ctx context.Context, args []string, stdout, stderr io.Writer)
 	if err := parse(flags, args, false); err != nil {
 		return err
 	}
-	o := comparing{dir: *dir}
+	return tamperAll(ctx, comparing{dir: *dir}, stdout)
+}
+
+// tamperAll does one tampering after the other, undoes each, and returns an error when a comparison said what it should not.
+func tamperAll(ctx context.Context, o comparing, stdout io.Writer) error {
 	check := func(want bool, did string) error {
 		report, err := o.compare(ctx)
 		if err != nil {
@@ -185,7 +189,7 @@ func tamperCommand(ctx context.Context, args []string, stdout, stderr io.Writer)
 		return err
 	}
 	for _, t := range tamperings {
-		answer, err := post(ctx, *dir, "/tamper", url.Values{"what": {t.what}})
+		answer, err := post(ctx, o.dir, "/tamper", url.Values{"what": {t.what}})
 		if err != nil {
 			return err
 		}
@@ -197,7 +201,7 @@ func tamperCommand(ctx context.Context, args []string, stdout, stderr io.Writer)
 			return err
 		}
 	}
-	if _, err := post(ctx, *dir, "/tamper", url.Values{"what": {"undo"}}); err != nil {
+	if _, err := post(ctx, o.dir, "/tamper", url.Values{"what": {"undo"}}); err != nil {
 		return err
 	}
 	return check(true, "the archive as it was")
