@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weir-etl/weir/engine"
-	"github.com/weir-etl/weir/engine/internal/host"
 	"github.com/weir-etl/weir/engine/internal/lang"
 	"github.com/weir-etl/weir/engine/internal/state"
 	"github.com/weir-etl/weir/plugins"
@@ -57,24 +55,8 @@ func (p *place) read(paths []string, static bool) (*lang.Pipeline, lang.Diagnost
 		}
 		vars[name] = value
 	}
-	pipe, diags := lang.Load(paths, lang.Options{Plugins: plugins.All(), External: describe, Vars: vars, Version: version, Static: static})
+	pipe, diags := lang.Load(paths, lang.Options{Plugins: plugins.All(), External: external, Vars: vars, Version: version, Static: static})
 	return pipe, diags, nil
-}
-
-// describe asks an external plugin what it offers: the executable is started, and ended at once.
-func describe(name, path string) (sdk.Plugin, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	sockets, err := os.MkdirTemp("", "weir-")
-	if err != nil {
-		return sdk.Plugin{}, err
-	}
-	defer os.RemoveAll(sockets)
-	p, err := host.Start(ctx, host.Executable{Name: name, Path: path}, host.Options{Dir: sockets})
-	if err != nil {
-		return sdk.Plugin{}, err
-	}
-	return p.Plugin(), p.Kill(ctx)
 }
 
 // report prints mistakes; it is an error when there is more than warnings.

@@ -390,8 +390,10 @@ func (l *loader) readPlugins(blocks []*hclsyntax.Block) {
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(l.folder, path)
 		}
-		if whole, err := filepath.Abs(path); err == nil {
-			path = whole
+		path, err := filepath.Abs(path) // the pipeline may have been named from here, the plugin starts elsewhere
+		if err != nil {
+			l.errorf(d.at("path"), "", "path %s: %v", path, err)
+			continue
 		}
 		p, err := l.opt.External(name, path)
 		if err != nil {
