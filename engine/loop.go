@@ -131,7 +131,7 @@ func (e *Engine) start(ctx context.Context) error {
 		p := e.process(s)
 		p.steps = append(p.steps, s)
 		s.proc = p
-		e.machine.Step(e.Clock.Now(), flow.Available{Step: s.index})
+		e.step(flow.Available{Step: s.index}) // what is owed since long begins here: its actions count
 	}
 	var err error
 	if e.sockets, err = host.Folder(e.Dir); err != nil {
