@@ -114,7 +114,7 @@ func (n *news) raise(ev event) []state.Event {
 // tell raises an event of its own, outside any settlement.
 func (n *news) tell(ev event) {
 	if events := n.raise(ev); events != nil {
-		n.e.commits <- commit{change: state.Change{Pipeline: n.e.Pipeline.Name, Events: events}}
+		n.e.commits.put(commit{change: state.Change{Pipeline: n.e.Pipeline.Name, Events: events}})
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/weir-etl/weir/engine/internal/flow"
 	"github.com/weir-etl/weir/engine/internal/state"
@@ -49,7 +50,7 @@ func (e *Engine) commit(a flow.Commit) {
 		c.change.Owing = append(c.change.Owing, e.owing(h))
 	}
 	e.news.facts(a, &c.change)
-	e.commits <- c
+	e.commits.put(c)
 }
 
 // checkpoint adds how far a source is settled.
@@ -169,30 +170,57 @@ func (e *Engine) holdings(s state.Snapshot) []flow.Holding {
 	return list
 }
 
+// commits is the queue to the writer. Putting never blocks, because the loop must not wait for the writer, who waits for the loop;
+// credit bounds its length.
+type commits struct {
+	mu   sync.Mutex
+	list []commit
+	some chan struct{} // holds a token while the list may not be empty
+}
+
+func newCommits() *commits { return &commits{some: make(chan struct{}, 1)} }
+
+func (q *commits) put(c commit) {
+	q.mu.Lock()
+	q.list = append(q.list, c)
+	q.mu.Unlock()
+	select {
+	case q.some <- struct{}{}:
+	default:
+	}
+}
+
+// take waits for commits and returns them all, oldest first; nil when ctx has ended.
+func (q *commits) take(ctx context.Context) []commit {
+	select {
+	case <-q.some:
+	case <-ctx.Done():
+		return nil
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	list := q.list
+	q.list = nil
+	return list
+}
+
 // write makes commits durable, one after the other, and only then tells the machine.
 func (e *Engine) write(ctx context.Context) {
-	for {
-		var c commit
-		select {
-		case c = <-e.commits:
-		case <-ctx.Done():
-			return
-		}
-		if err := e.persist(ctx, &c); err != nil {
-			if ctx.Err() == nil {
-				select {
-				case e.failed <- fmt.Errorf("state: %w", err):
-				default:
+	for ctx.Err() == nil {
+		for _, c := range e.commits.take(ctx) {
+			if err := e.persist(ctx, &c); err != nil {
+				if ctx.Err() == nil {
+					e.failed <- fmt.Errorf("state: %w", err)
 				}
+				return
 			}
-			return
+			e.post(func() {
+				e.news.written(c.change.Events)
+				if c.lot != 0 {
+					e.step(flow.Committed{Lot: c.lot})
+				}
+			})
 		}
-		e.post(func() {
-			e.news.written(c.change.Events)
-			if c.lot != 0 {
-				e.step(flow.Committed{Lot: c.lot})
-			}
-		})
 	}
 }
 

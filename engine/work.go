@@ -23,6 +23,12 @@ type job struct {
 
 // call gathers the rows of a call and sends them off.
 func (e *Engine) call(c flow.Call) {
+	j := e.job(c)
+	e.background.Go(func() { e.work(j) })
+}
+
+// job gathers the rows of a call and the receipts that its step mentions.
+func (e *Engine) job(c flow.Call) *job {
 	s := e.steps[c.Step]
 	j := &job{call: c, step: s}
 	var parts []protocol.Part
@@ -53,7 +59,7 @@ func (e *Engine) call(c flow.Call) {
 			}
 		}
 	}
-	e.background.Go(func() { e.work(j) })
+	return j
 }
 
 // row finds the batch and row at a position of the call.
@@ -108,10 +114,12 @@ func (e *Engine) work(j *job) {
 	case client == nil:
 		err = &protocol.GoneError{Plugin: s.Plugin, Step: s.address, Err: errors.New("not running")}
 	default:
-		err = client.Work(e.ctx, handle, w, func(a protocol.Answer) error {
-			e.post(func() { e.answer(j, a, position) })
-			return nil
-		})
+		if err = errors.Join(s.pace.wait(e.ctx), s.proc.pace.wait(e.ctx)); err == nil {
+			err = client.Work(e.ctx, handle, w, func(a protocol.Answer) error {
+				e.post(func() { e.answer(j, a, position) })
+				return nil
+			})
+		}
 	}
 	ret := flow.Returned{Call: j.call.ID, Failure: failure(err)}
 	if err != nil {
@@ -169,6 +177,10 @@ func (e *Engine) arguments(j *job) ([]json.RawMessage, map[int32]error) {
 
 // answer takes what a plugin said of rows of a call. position maps the rows it was sent to those of the call.
 func (e *Engine) answer(j *job, a protocol.Answer, position []uint32) {
+	e.step(e.answered(j, a, position))
+}
+
+func (e *Engine) answered(j *job, a protocol.Answer, position []uint32) flow.Answered {
 	ev := flow.Answered{Call: j.call.ID}
 	s := j.step
 	sink := s.Kind == sdk.KindSink
@@ -197,7 +209,7 @@ func (e *Engine) answer(j *job, a protocol.Answer, position []uint32) {
 	if a.Outputs != nil {
 		e.outputs(j, a, position, &ev)
 	}
-	e.step(ev)
+	return ev
 }
 
 // outputs registers what a transform made.

@@ -90,7 +90,7 @@ const (
 	Fine     Failure = iota
 	Died             // the process is gone: maybe killed by one of the rows
 	Refused          // it broke the protocol or fell silent
-	Canceled         // the engine stopped it
+	Canceled         // it never reached the process, or the engine stopped it
 )
 
 // Returned ends a call.
@@ -106,7 +106,7 @@ type Available struct {
 	Up   bool
 }
 
-// Reconfigured makes due what waits for a cause at a step.
+// Reconfigured makes due what a step owes, but for what it planned itself.
 type Reconfigured struct{ Step int }
 
 // Committed says that the commit of a lot is durable.

@@ -459,3 +459,41 @@ func TestTransformKilledByRecord317(t *testing.T) {
 	}
 	fmt.Fprintln(t.Output(), "deaths:", deaths)
 }
+
+func TestVainTriesAfterAnOutageWait(t *testing.T) {
+	w := newWorld(t, archive(), records(10))
+	w.source[3].about = "m999"
+	for i := range w.source {
+		w.source[i].file = i < 5
+	}
+	w.wants = wantsArchive
+	away := true
+	w.do = func(w *world, step string, r rec, c Call) answer {
+		switch {
+		case step == "media" && !away && c.Attempt > 0 && w.now.Before(epoch.Add(5*time.Hour)):
+			return answer{Run: Run{Verdict: Retry, After: 10 * time.Minute, Code: "late"}}
+		case step == "media":
+			return ok(media(r))
+		case (step == "log" || step == "recalled") && away:
+			return down("refused")
+		case step == "recalled" && !c.Final:
+			return answer{Run: Run{Verdict: Retry, After: time.Hour, Code: CodeOrphan}}
+		case step == "recalled":
+			return answer{Run: Run{Verdict: Passed, Code: CodeOrphan}}
+		}
+		return ok(r)
+	}
+	w.start()
+	w.advance(time.Minute)
+	away = false
+	before := w.calls
+	w.advance(2 * time.Hour)
+	if n := w.calls - before; n > 100 {
+		t.Errorf("%d calls in two hours: a vain try must wait for its time", n)
+	}
+	w.advance(130 * time.Hour)
+	if got := len(w.done["log"]); got != 10 {
+		t.Errorf("the log took %d, want 10", got)
+	}
+	w.clean()
+}

@@ -1,6 +1,9 @@
 package flow
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Kind says on which side of the graph a step stands.
 type Kind uint8
@@ -23,7 +26,9 @@ type Step struct {
 	OnOwedPass bool // sink: while it owes, steps after it run now, and once more when it has delivered
 	Disabled   bool
 	MakesFiles bool
+	FilesOnly  bool // sink: concerned with files alone; what a disabled one would have taken is owed until its deadline
 	Probes     bool
+	Process    int // steps of one process share a number above 0; 0 = a process of its own
 
 	MaxRows     int           // rows per call; 0 = 500
 	MaxBytes    int64         // body bytes per call; 0 = 512 KiB
@@ -86,7 +91,8 @@ type graph struct {
 	maker     []int   // nearest MakesFiles transform above, -1 = none
 	chained   [][]int // sinks in After that see the same rows as the step itself
 	others    [][]int // sinks in After that do not: awaited by identity
-	also      [][]int // by sink: the steps chained behind it
+	also      [][]int // by sink: the steps chained behind it, and behind those
+	mates     [][]int // steps of the same process, the step itself among them
 	awaited   []bool  // sinks that stand in somebody's chained list
 }
 
@@ -101,15 +107,19 @@ func (b bits) or(o bits) {
 		b[i] |= o[i]
 	}
 }
-func (b bits) clone() bits { return append(bits(nil), b...) }
 
 func newGraph(steps []Step) *graph {
 	n := len(steps)
 	g := &graph{
 		steps: steps, consumers: make([][]int, n), above: make([]bits, n), below: make([]bits, n), maker: make([]int, n),
-		chained: make([][]int, n), others: make([][]int, n), also: make([][]int, n), awaited: make([]bool, n),
+		chained: make([][]int, n), others: make([][]int, n), also: make([][]int, n), awaited: make([]bool, n), mates: make([][]int, n),
 	}
 	for i, s := range steps {
+		for j := range steps {
+			if i == j || s.Process > 0 && s.Process == steps[j].Process {
+				g.mates[i] = append(g.mates[i], j)
+			}
+		}
 		g.above[i], g.below[i], g.maker[i] = newBits(n), newBits(n), -1
 		for _, in := range s.Inputs {
 			if in >= i {
@@ -129,14 +139,17 @@ func newGraph(steps []Step) *graph {
 			if a >= i {
 				panic("flow: a step stands before one that it is after")
 			}
-			if !s.About && sameInputs(s.Inputs, steps[a].Inputs) {
+			if !s.About && slices.Equal(s.Inputs, steps[a].Inputs) {
 				g.chained[i] = append(g.chained[i], a)
-				g.also[a] = append(g.also[a], i)
-				g.awaited[a] = true
+				for x := range g.also {
+					if (x == a || slices.Contains(g.also[x], a)) && !slices.Contains(g.also[x], i) {
+						g.also[x] = append(g.also[x], i)
+					}
+				}
 			} else {
 				g.others[i] = append(g.others[i], a)
-				g.awaited[a] = true
 			}
+			g.awaited[a] = true
 		}
 	}
 	for i := n - 1; i >= 0; i-- {
@@ -146,18 +159,6 @@ func newGraph(steps []Step) *graph {
 		}
 	}
 	return g
-}
-
-func sameInputs(a, b []int) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // paths is the set of steps to run when rows stand at the door of door and target is owed, with the steps chained behind it.

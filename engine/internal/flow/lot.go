@@ -15,15 +15,22 @@ type lot struct {
 	state    map[int][]State // by awaited sink and row
 	waiters  map[waitKey][]waiter
 
-	owe   []owing
-	keeps map[int32]bool // rows whose files the commit keeps: they leave the spool with the lot, not before
-	facts []Fact
-	gone  []uint64 // identities whose older entry at a step is settled by this lot …
-	at    []int    // … and those steps
-	born  []*group // what it leaves owed: to be replayed once it is durable
-	done  bool
+	owe    []owing
+	keeps  map[int32]bool // rows whose bytes are to be kept: their files stay until that is durable
+	facts  []Fact
+	gone   []gone   // entries that this lot settles
+	born   []*group // what it leaves owed: to be replayed once it is durable
+	done   bool
+	spread float64 // of its back-off, around 1
 
 	replay *replay
+}
+
+// gone is an identity that has left a step for good.
+type gone struct {
+	aboutKey
+	ref   Ref
+	bytes bool // with bytes
 }
 
 type waitKey struct {
@@ -38,18 +45,19 @@ type waiter struct {
 	row  int32
 }
 
-func (m *Machine) newLot(id uint64, source int, first Batch, producer int, rows []Row) *lot {
-	l := &lot{id: id, source: source, rowUnits: make([]int32, len(rows))}
-	l.first = m.newBatch(first, l, producer, rows)
+// newLot makes a lot of n rows. Its first batch is the caller's to bring.
+func (m *Machine) newLot(source, n int) *lot {
+	m.lastLot++
+	l := &lot{id: m.lastLot, source: source, rowUnits: make([]int32, n), spread: 0.9 + m.rng.Float64()/5}
 	for sink, is := range m.awaited {
 		if is {
 			if l.left == nil {
 				l.left, l.state, l.waiters = map[int][]int32{}, map[int][]State{}, map[waitKey][]waiter{}
 			}
-			l.left[sink], l.state[sink] = make([]int32, len(rows)), make([]State, len(rows))
+			l.left[sink], l.state[sink] = make([]int32, n), make([]State, n)
 		}
 	}
-	m.lots[id] = l
+	m.lots[l.id] = l
 	return l
 }
 
@@ -72,6 +80,13 @@ func (m *Machine) unshare(l *lot) []Batch {
 		}
 	}
 	return gone
+}
+
+// leaves reports whether a lot leaves a record owed by a step, itself or carried by a sink before it. It is not the same as the lot's state:
+// what is stored of a record in a replay may be older than its delivery.
+func (m *Machine) leaves(l *lot, step int, id uint64) bool {
+	return slices.ContainsFunc(l.owe, func(o owing) bool { return o.step == step && o.id == id && !o.group.Dead }) ||
+		slices.ContainsFunc(m.chained[step], func(a int) bool { return !m.steps[a].OnOwedPass && m.leaves(l, a, id) })
 }
 
 func (l *lot) allows(step int) bool { return l.replay == nil || l.replay.allow.has(step) }
@@ -173,154 +188,8 @@ func (m *Machine) settleState(sink int, l *lot, root int32, s State) {
 	if !m.awaited[sink] {
 		return
 	}
-	if st := l.state[sink]; s > st[root] || l.replay != nil && st[root] >= StateKept {
+	if st := l.state[sink]; s > st[root] {
 		st[root] = s
 		m.do(Receipt{Lot: l.id, Root: root, Sink: sink, State: s})
 	}
-}
-
-// offer brings rows of b to steps: first those that wait for nothing, and in a second call those that wait for sinks.
-func (m *Machine) offer(b *batch, rows []int32, steps []int, waiting bool) {
-	for _, c := range steps {
-		if len(m.steps[c].After) > 0 != waiting || !b.lot.allows(c) {
-			continue
-		}
-		if !waiting {
-			m.admit(c, b, rows)
-			continue
-		}
-		for i := range count(b, rows) {
-			m.await(c, b, pick(rows, i))
-		}
-	}
-}
-
-func count(b *batch, rows []int32) int32 {
-	if rows == nil {
-		return int32(len(b.rows))
-	}
-	return int32(len(rows))
-}
-
-func pick(rows []int32, i int32) int32 {
-	if rows == nil {
-		return i
-	}
-	return rows[i]
-}
-
-// await lets a row go on to a step as soon as the sinks before it have said their word.
-func (m *Machine) await(c int, b *batch, row int32) {
-	l, root := b.lot, b.rootOf(row)
-	wait := func(at *lot, sink int, root int32) {
-		k := waitKey{sink, root}
-		at.waiters[k] = append(at.waiters[k], waiter{c, b, row})
-		m.open(c, b, []int32{row})
-	}
-	for _, a := range m.chained[c] {
-		if l.left[a][root] > 0 {
-			wait(l, a, root)
-			return
-		}
-	}
-	if len(m.others[c]) > 0 {
-		about := b.rows[row].ID
-		if m.steps[c].About {
-			about = m.content.About(c, Ref{b.id, row})
-		}
-		for _, a := range m.others[c] {
-			if about == 0 {
-				break
-			}
-			p := m.inFlight[about]
-			if p != nil && p.lot.left[a][p.root] > 0 && !(p.lot == l && m.behind(c, a)) {
-				wait(p.lot, a, p.root)
-				return
-			}
-			if m.owed.has(a, about) || p != nil && p.lot.state[a][p.root] >= StateKept {
-				m.owe(c, b, row, Run{Verdict: Retry, Cause: CauseAbout, about: about, aboutAt: a})
-				return
-			}
-		}
-	}
-	if l.replay != nil && l.replay.chainedTo(m, c) {
-		s := l.state[l.replay.step][root]
-		if !(s == StateDelivered || s == StatePassed || s == StateRejected || s == StateKept && !l.replay.kept) {
-			return // nothing new from the sink: its entry goes on carrying this step
-		}
-	} else {
-		for _, a := range m.chained[c] {
-			if s := l.state[a][root]; s >= StateKept && !m.steps[a].OnOwedPass {
-				return // carried by the entry of the sink
-			}
-		}
-	}
-	m.admit(c, b, []int32{row})
-}
-
-// behind reports whether rows reach a only by way of c, so that c must not wait for it.
-func (m *Machine) behind(c, a int) bool { return m.above[a].has(c) }
-
-// admit sorts rows at the door of a step: wanted ones are queued, the others pass by.
-func (m *Machine) admit(c int, b *batch, rows []int32) {
-	s, st := &m.steps[c], &m.states[c]
-	n := count(b, rows)
-	var wanted, past []int32
-	for i := range n {
-		row := pick(rows, i)
-		if b.root != nil && b.root[row] < 0 {
-			continue // a row of another lot
-		}
-		ok, code := m.content.Wants(c, Ref{b.id, row})
-		switch {
-		case code != "":
-			st.Stats.Rejected++
-			m.reject(c, b, row, code, "")
-		case !ok && s.Kind == Sink:
-			m.settleState(c, b.lot, b.rootOf(row), StatePassed)
-			m.delivered(c, b.lot, b, row)
-		case s.Disabled && s.Kind == Sink:
-			m.settleState(c, b.lot, b.rootOf(row), StateDisabled)
-			if d := b.rows[row].Deadline; d.After(m.now) {
-				m.owe(c, b, row, Run{Verdict: Retry, Cause: CauseDisabled})
-			}
-		case !ok, s.Disabled:
-			past = append(past, row)
-			m.delivered(c, b.lot, b, row)
-		default:
-			wanted = append(wanted, row)
-		}
-	}
-	if len(past) > 0 {
-		m.pastBy(c, b, past)
-	}
-	if len(wanted) == 0 {
-		return
-	}
-	st.Stats.In += uint64(len(wanted))
-	m.open(c, b, wanted)
-	it := &item{b: b, rows: wanted, n: int32(len(wanted)), since: m.now}
-	if len(wanted) == len(b.rows) {
-		it.rows = nil
-	}
-	if r := b.lot.replay; r != nil {
-		it.attempt, it.final = r.attempt, r.final
-	}
-	m.push(c, it)
-}
-
-// pastBy lets rows go past a transform unchanged.
-func (m *Machine) pastBy(c int, b *batch, rows []int32) {
-	m.lastAlias++
-	a := Alias{New: m.lastAlias, Of: b.id, Rows: rows}
-	o := &batch{id: a.New, lot: b.lot, producer: c, rows: make([]Row, len(rows)), root: make([]int32, len(rows)), from: b, fromRow: rows}
-	for i, row := range rows {
-		o.rows[i], o.root[i] = b.rows[row], b.rootOf(row)
-	}
-	m.do(a)
-	m.share(a.New, b.lot)
-	b.lot.units++
-	m.offer(o, nil, m.consumers[c], false)
-	m.offer(o, nil, m.consumers[c], true)
-	m.unhold(b.lot)
 }

@@ -43,10 +43,11 @@ type holding struct {
 
 type group struct {
 	Group
-	h     *holding
-	live  bool // its parcel is durable
-	ready bool // in the ready list
-	lot   *lot // being replayed
+	h      *holding
+	live   bool // its parcel is durable
+	ready  bool // in the ready list
+	missed bool // was ready when the breaker of its step was open
+	lot    *lot // being replayed
 }
 
 func (o *registry) init(m *Machine, owed []Holding) {
@@ -55,21 +56,17 @@ func (o *registry) init(m *Machine, owed []Holding) {
 		o.steps[i] = stepOwed{holdings: map[uint64]*holding{}, byID: map[uint64]entry{}}
 	}
 	slices.SortFunc(owed, func(a, b Holding) int { return int(int64(a.Parcel) - int64(b.Parcel)) })
+	var all []*group
 	for _, h := range owed {
 		for _, g := range h.Groups {
 			ng := o.add(h.Step, h.Parcel, h.IDs, g)
 			ng.live = true
-			if g.Cause == CauseAbout && !o.has(g.AboutAt, g.About) || g.Cause == CauseDown {
-				o.makeReady(ng) // what it waited for may have come while no engine ran: asking is cheap
-			}
+			all = append(all, ng)
 		}
 	}
-	// An about whose holding is read later than it is owed all the same: judge again now that all are known.
-	for k, gs := range o.abouts {
-		if o.has(k.step, k.id) {
-			for _, g := range gs {
-				o.unready(g)
-			}
+	for _, g := range all { // what they waited for may have come while no engine ran: asking is cheap
+		if g.Cause != "" && !(g.Cause == CauseAbout && o.owes(g.AboutAt, g.About)) {
+			o.makeReady(g)
 		}
 	}
 }
@@ -100,6 +97,14 @@ func (o *registry) enter(g *group) {
 	for _, row := range g.Rows {
 		s.byID[g.h.ids[row]] = entry{g.h, row}
 	}
+	o.await(g)
+}
+
+// await registers what a group waits for.
+func (o *registry) await(g *group) {
+	if g.Dead {
+		return
+	}
 	if g.Cause == CauseAbout {
 		k := aboutKey{g.AboutAt, g.About}
 		o.abouts[k] = append(o.abouts[k], g)
@@ -129,20 +134,39 @@ func (o *registry) has(step int, id uint64) bool {
 	return ok
 }
 
+// owes reports whether a step owes a record, itself or because a sink that it waits for does.
+func (o *registry) owes(step int, id uint64) bool {
+	return o.has(step, id) || slices.ContainsFunc(o.m.chained[step], func(a int) bool { return !o.m.steps[a].OnOwedPass && o.owes(a, id) })
+}
+
+// keeps reports whether a step owes a record whose bytes are kept.
+func (o *registry) keeps(step int, id uint64) bool {
+	e, ok := o.steps[step].byID[id]
+	return ok && slices.ContainsFunc(e.h.groups, func(g *group) bool { return g.Kept && slices.Contains(g.Rows, e.row) })
+}
+
 func (o *registry) makeReady(g *group) {
 	if !g.ready && !g.Dead && g.lot == nil {
-		g.ready = true
+		g.ready, g.missed = true, false
 		s := &o.steps[g.h.step]
 		s.ready = append(s.ready, g)
 	}
 }
 
-func (o *registry) unready(g *group) {
-	if g.ready {
-		g.ready = false
-		s := &o.steps[g.h.step]
-		s.ready = slices.DeleteFunc(s.ready, func(x *group) bool { return x == g })
+// split makes a group of its own of some rows of g, or is g if those are all.
+func (o *registry) split(g *group, rows []uint32) *group {
+	if len(rows) == len(g.Rows) {
+		return g
 	}
+	part := &group{Group: g.Group, h: g.h, live: g.live, missed: g.missed}
+	part.Rows = rows
+	g.Rows = slices.DeleteFunc(slices.Clone(g.Rows), func(r uint32) bool { return slices.Contains(rows, r) })
+	g.h.groups = append(g.h.groups, part)
+	o.await(part)
+	if g.ready {
+		o.makeReady(part)
+	}
+	return part
 }
 
 // each calls f for the groups of a step, oldest parcel first.
@@ -160,10 +184,14 @@ func (o *registry) each(step int, f func(*group)) {
 	}
 }
 
+// awaitsService reports whether a group is to be tried as soon as the service of its step is back: that is its cause, or what it
+// waited for came meanwhile.
+func (g *group) awaitsService() bool { return g.Cause == CauseDown || g.missed }
+
 // up makes ready all that waited for the service of a step.
 func (o *registry) up(step int) {
 	o.each(step, func(g *group) {
-		if g.Cause == CauseDown {
+		if g.awaitsService() {
 			o.makeReady(g)
 		}
 	})
@@ -171,29 +199,44 @@ func (o *registry) up(step int) {
 
 // probe makes ready the oldest group that waits for the service of a step: it will find out whether it is back.
 func (o *registry) probe(step int) {
-	found := false
-	o.each(step, func(g *group) {
-		if !found && g.live && g.Cause == CauseDown && !g.Dead && g.lot == nil {
-			found = true
-			o.makeReady(g)
+	s := &o.steps[step]
+	if s.rows == 0 || len(s.ready) > 0 {
+		return
+	}
+	var oldest *group
+	for parcel, h := range s.holdings {
+		if oldest != nil && parcel > oldest.h.parcel {
+			continue
 		}
-	})
+		for _, g := range h.groups {
+			if g.live && !g.Dead && g.lot == nil && len(g.Rows) > 0 && g.awaitsService() {
+				oldest = g
+				break
+			}
+		}
+	}
+	if oldest != nil {
+		o.makeReady(oldest)
+	}
 }
 
-// reconfigured makes ready all that waits for a cause at a step: its configuration has changed.
+// reconfigured makes ready what may now have another answer: the configuration of a step has changed.
 func (o *registry) reconfigured(step int) {
 	o.each(step, func(g *group) {
-		if g.Cause != "" && g.Cause != CauseAbout {
+		if g.Cause != CauseAbout && !g.Revisit {
 			o.makeReady(g)
 		}
 	})
 }
 
-// resolved makes ready what waited for a record at a sink.
-func (o *registry) resolved(step int, id uint64) {
-	k := aboutKey{step, id}
-	for _, g := range o.abouts[k] {
-		if g.Cause == CauseAbout {
+// look makes ready what waited for a record that a sink does not owe any more.
+func (o *registry) look(k aboutKey) {
+	list, ok := o.abouts[k]
+	if !ok || o.owes(k.step, k.id) {
+		return
+	}
+	for _, g := range list {
+		if g.Cause == CauseAbout && len(g.Rows) > 0 {
 			o.makeReady(g)
 		}
 	}

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"slices"
 	"sort"
 	"time"
 )
@@ -11,12 +12,11 @@ type stepState struct {
 	units    int  // rows at the step, over all lots
 	fresh    []*item
 	replays  []*item
-	turn     bool // the replays are next
-	inFlight int  // calls
+	suspects []*item // one of them may have killed the process: called alone
+	proving  bool    // such a call is under way
+	turn     bool    // the replays are next
+	inFlight int     // calls
 	breaker  breaker
-
-	suspects []*item // one of them may have killed the process: called one at a time
-	proving  bool    // a suspect is in the call under way
 
 	Stats Stats
 }
@@ -79,6 +79,16 @@ func (m *Machine) push(c int, it *item) {
 	}
 }
 
+// suspect queues rows that may have killed the process of a step, before those that are suspected already.
+func (m *Machine) suspect(c int, it *item) {
+	st := &m.states[c]
+	if st.breaker.open && !st.breaker.half {
+		m.owedDown(c, it)
+		return
+	}
+	st.suspects = append([]*item{it}, st.suspects...)
+}
+
 // owedDown owes the rows of an item because the service of its step is down.
 func (m *Machine) owedDown(c int, it *item) {
 	rows := make([]int32, it.n)
@@ -89,43 +99,38 @@ func (m *Machine) owedDown(c int, it *item) {
 	m.close(c, it.b, rows)
 }
 
-// dispatch makes one call to a step if there is work, room and reason. It reports whether it did.
+// dispatch makes one call to a step if there is work, room and reason. It reports whether it did. While there are suspects in a process it
+// gets one call at a time, of suspects alone, so that it is known who kills it.
 func (m *Machine) dispatch(c int) bool {
-	s, st := &m.steps[c], &m.states[c]
-	if !st.up || st.proving || st.breaker.open && (!st.breaker.half || st.inFlight > 0) {
+	st := &m.states[c]
+	if !st.up || st.breaker.open && (!st.breaker.half || st.inFlight > 0) {
 		return false
 	}
-	if len(st.suspects) > 0 {
-		if st.inFlight > 0 {
-			return false
-		}
+	suspects, calls := false, 0
+	for _, mate := range m.mates[c] {
+		suspects = suspects || m.states[mate].proving || len(m.states[mate].suspects) > 0
+		calls += m.states[mate].inFlight
+	}
+	switch {
+	case suspects && (calls > 0 || len(st.suspects) == 0):
+		return false
+	case suspects:
 		it := st.suspects[0]
-		st.suspects = st.suspects[1:]
-		st.proving = true
+		st.suspects, st.proving = st.suspects[1:], true
 		m.call(c, []*item{it}, true)
 		return true
-	}
-	if st.inFlight >= s.MaxInFlight {
+	case st.inFlight >= m.steps[c].MaxInFlight:
 		return false
 	}
-	queue := &st.fresh
-	if m.ready(st.replays) && (st.turn || !m.ready(st.fresh)) {
-		queue = &st.replays
+	queues := [...]*[]*item{&st.fresh, &st.replays}
+	if st.turn {
+		slices.Reverse(queues[:])
 	}
-	items, rest := m.take(c, *queue)
-	if len(items) == 0 {
-		return false
-	}
-	*queue = rest
-	st.turn = queue == &st.fresh
-	m.call(c, items, false)
-	return true
-}
-
-// ready reports whether something in a queue may be called now.
-func (m *Machine) ready(q []*item) bool {
-	for _, it := range q {
-		if !it.at.After(m.now) {
+	for _, q := range queues {
+		if items, rest := m.take(c, *q); len(items) > 0 {
+			*q = rest
+			st.turn = q == &st.fresh
+			m.call(c, items, false)
 			return true
 		}
 	}
@@ -231,70 +236,6 @@ func (m *Machine) call(c int, items []*item, suspect bool) {
 	m.do(a)
 }
 
-// breaker of a step: open while its service is down.
-type breaker struct {
-	open, half bool // half: one call may try
-	code       string
-	alarm      bool
-	probe      time.Time     // when it opens halfway
-	wait       time.Duration // until the next probe
-}
-
-// serviceDown opens the breaker of a step. What waits in its queue is owed.
-func (m *Machine) serviceDown(c int, code string, alarm bool) {
-	b := &m.states[c].breaker
-	switch {
-	case !b.open:
-		*b = breaker{open: true, wait: m.limits.ProbeAfter}
-		m.do(Breaker{Step: c, Open: true, Code: code, Alarm: alarm})
-	case b.half:
-		b.wait = min(2*b.wait, m.limits.ProbeAtMost)
-	default:
-		return // other calls of the same outage
-	}
-	b.half, b.code, b.alarm = false, code, alarm
-	b.probe = m.now.Add(m.jitter(b.wait))
-	st := &m.states[c]
-	queued := append(append(st.fresh, st.replays...), st.suspects...)
-	st.fresh, st.replays, st.suspects = nil, nil, nil
-	for _, it := range queued {
-		l := it.b.lot
-		l.units++
-		m.owedDown(c, it)
-		m.unhold(l)
-	}
-}
-
-// serviceUp closes the breaker of a step: it has answered.
-func (m *Machine) serviceUp(c int) {
-	b := &m.states[c].breaker
-	if !b.open {
-		return
-	}
-	*b = breaker{}
-	m.do(Breaker{Step: c})
-	m.owed.up(c)
-}
-
-// breakers opens halfway what is due.
-func (m *Machine) breakers() {
-	for c := range m.states {
-		b := &m.states[c].breaker
-		if b.open && !b.half && !b.probe.After(m.horizon()) {
-			b.half = true
-			m.owed.probe(c)
-		}
-	}
-}
-
-// horizon is up to when things fall due: now, unless the machine's time is over.
-func (m *Machine) horizon() time.Time {
-	if u := m.limits.Until; !u.IsZero() && u.Before(m.now) {
-		return u
-	}
-	return m.now
-}
-
 // Next is the instant at which the machine wants a [Tick], zero = none.
 func (m *Machine) Next() time.Time {
 	var next time.Time
@@ -311,9 +252,7 @@ func (m *Machine) Next() time.Time {
 		for _, q := range [][]*item{st.fresh, st.replays} {
 			for _, it := range q {
 				at(it.at)
-			}
-			if len(q) > 0 && s.MaxWait > 0 {
-				at(q[0].since.Add(s.MaxWait))
+				at(it.since.Add(s.MaxWait))
 			}
 		}
 	}

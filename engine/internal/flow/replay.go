@@ -1,10 +1,6 @@
 package flow
 
-import (
-	"container/heap"
-	"slices"
-	"time"
-)
+import "slices"
 
 // replay is what a lot knows when it works off owed rows.
 type replay struct {
@@ -19,21 +15,17 @@ type replay struct {
 	kept    bool // they have been
 	last    *batch
 	stays   map[int32]Group // rows that are owed as before, with what they wait for now
+	over    []uint32        // rows that a later pass has settled meanwhile: they do not stay
 }
 
-// chainedTo reports whether step c runs in this replay only because it is chained to the owed sink.
-func (r *replay) chainedTo(m *Machine, c int) bool {
-	return m.steps[r.step].Kind == Sink && c != r.step && slices.Contains(m.also[r.step], c)
-}
+// chained reports whether step c runs in this replay only because it is chained to the owed sink.
+func (r *replay) chained(m *Machine, c int) bool { return slices.Contains(m.also[r.step], c) }
 
 // replay starts what is ready, while there is room.
 func (m *Machine) replay() {
 	m.owed.fallDue()
 	for c := range m.steps {
 		s := &m.owed.steps[c]
-		if len(s.ready) == 0 {
-			continue
-		}
 		queue := s.ready
 		s.ready = nil
 		var later []*group
@@ -42,15 +34,14 @@ func (m *Machine) replay() {
 				later = append(later, queue[i:]...)
 				break
 			}
-			if g.lot != nil || g.Dead || len(g.Rows) == 0 {
+			switch {
+			case g.lot != nil || g.Dead || len(g.Rows) == 0:
 				g.ready = false
-				continue
-			}
-			if !g.live || m.closed(g) || !m.startReplay(g) {
-				if g.live && m.closed(g) {
-					g.ready = false // its breaker's next probe or closing makes it ready again
-					continue
-				}
+			case !g.live:
+				later = append(later, g)
+			case m.closed(g):
+				g.ready, g.missed = false, true // the breaker's next probe, or its closing, makes it ready again
+			case !m.startReplay(g):
 				later = append(later, g)
 			}
 		}
@@ -58,62 +49,34 @@ func (m *Machine) replay() {
 	}
 }
 
-// closed reports whether it makes no sense to replay a group now: the breaker of its step is open, and nothing else is to be done.
-func (m *Machine) closed(g *group) bool {
-	b := &m.states[g.h.step].breaker
-	if !b.open || b.half && m.states[g.h.step].inFlight == 0 && m.states[g.h.step].units == 0 {
-		return false
-	}
-	return !m.rescues(g)
-}
-
-// rescues reports whether a group's files have to be fetched now though nobody takes them.
-func (m *Machine) rescues(g *group) bool {
-	return g.Door != g.h.step && !g.Kept && !g.Deadline.IsZero() && m.steps[g.h.step].Kind == Sink &&
-		!m.now.Before(g.Deadline.Add(-m.limits.Rescue))
-}
-
 // startReplay takes rows of a group on their way. It reports false when none can go now because another lot works on the same records.
 func (m *Machine) startReplay(g *group) bool {
-	var rows, busy []uint32
+	var rows []uint32
 	limit := min(m.steps[g.h.step].MaxRows, m.limits.ReplayRows)
 	for _, row := range g.Rows {
-		if m.inFlight[g.h.ids[row]] != nil || len(rows) >= limit {
-			busy = append(busy, row)
-		} else {
+		if len(rows) < limit && m.inFlight[g.h.ids[row]] == nil {
 			rows = append(rows, row)
 		}
 	}
 	if len(rows) == 0 {
 		return false
 	}
-	g.ready = false
-	if len(busy) > 0 { // what stays behind is a group of its own, ready as before
-		rest := &group{Group: g.Group, h: g.h, live: g.live}
-		rest.Rows = busy
-		g.Rows = rows
-		g.h.groups = append(g.h.groups, rest)
-		if !rest.Due.IsZero() {
-			heap.Push(&m.owed.timed, due{rest.Due, rest})
-		}
-		if rest.Cause == CauseAbout {
-			k := aboutKey{rest.AboutAt, rest.About}
-			m.owed.abouts[k] = append(m.owed.abouts[k], rest)
-		}
-		m.owed.makeReady(rest)
+	if len(rows) < len(g.Rows) { // what stays behind is a group of its own, ready as before
+		m.owed.split(g, slices.DeleteFunc(slices.Clone(g.Rows), func(r uint32) bool { return slices.Contains(rows, r) }))
 	}
-	m.lastLot++
+	g.ready = false
 	r := &replay{step: g.h.step, door: g.Door, group: g, rows: rows, attempt: g.Tries + 1, stays: map[int32]Group{}, kept: g.Kept,
-		final: !g.Deadline.IsZero() && !m.now.Before(g.Deadline), keep: m.rescues(g)}
-	r.allow = m.paths(g.Door, g.h.step)
-	l := &lot{id: m.lastLot, source: -1, replay: r}
-	g.lot = l
-	m.lots[l.id] = l
-	m.replays += len(rows)
+		final: !g.Deadline.IsZero() && !m.now.Before(g.Deadline), keep: m.rescues(g), allow: m.paths(g.Door, g.h.step)}
+	l := m.newLot(-1, len(rows))
+	l.replay, g.lot = r, l
 	l.first = &batch{lot: l, producer: -1, rows: make([]Row, len(rows))}
+	m.replays += len(rows)
 	for i, row := range rows {
 		l.first.rows[i].ID = g.h.ids[row]
 		m.inFlight[g.h.ids[row]] = &place{l, int32(i)}
+	}
+	if b := &m.states[r.step].breaker; b.half && b.prober == 0 {
+		b.prober = l.id
 	}
 	l.units++ // until it is loaded
 	m.do(Load{Lot: l.id, Door: g.Door, Parcel: g.h.parcel, Rows: rows})
@@ -126,39 +89,47 @@ func (m *Machine) loaded(e Loaded) {
 	r := l.replay
 	if e.Err {
 		for i := range r.rows {
-			r.stays[int32(i)] = m.later(r.group.Group, 0)
+			r.stays[int32(i)] = m.later(l, r.group.Group, 0)
 		}
-		l.rowUnits = make([]int32, len(r.rows))
 		m.unhold(l)
 		return
 	}
-	for i, row := range r.rows { // the identity is that of the owed row
-		e.Rows[i].ID = r.group.h.ids[row]
+	for i, row := range l.first.rows { // the identity is that of the owed row
+		e.Rows[i].ID = row.ID
 	}
-	fresh := m.newLot(l.id, -1, e.At, -1, e.Rows)
-	l.first, l.batches, l.rowUnits, l.left, l.state, l.waiters = fresh.first, fresh.batches, fresh.rowUnits, fresh.left, fresh.state, fresh.waiters
-	l.first.lot = l
-	m.lots[l.id] = l
-	for sink, states := range e.Receipts {
-		if l.state[sink] != nil {
-			copy(l.state[sink], states)
-		}
-	}
-	if r.group.Cause == CauseDisabled && r.final {
-		m.unhold(l) // nobody set the step up in time: it has passed
-		return
-	}
+	l.first.id, l.first.rows = e.At, e.Rows
+	m.share(e.At, l)
 	if e.Last != 0 {
 		r.last = m.newBatch(e.Last, l, -1, e.Rows)
+		r.last.from, r.last.fromRow = l.first, l.first.all()
 	}
-	if r.last != nil && m.steps[r.step].Probes && r.door != r.step && !r.final && !r.keep {
-		all := r.last.all()
-		m.open(r.step, r.last, all)
-		m.push(r.step, &item{b: r.last, n: int32(len(all)), since: m.now, attempt: r.attempt, probe: true})
-	} else {
+	m.receipts(l, e.Receipts)
+	switch {
+	case m.steps[r.step].Disabled: // nobody has set it up in time: it has passed
+	case r.last != nil && m.steps[r.step].Probes && r.door != r.step && !r.final && !r.keep:
+		m.open(r.step, r.last, r.last.all())
+		m.push(r.step, &item{b: r.last, n: int32(len(r.rows)), since: m.now, attempt: r.attempt, probe: true})
+	default:
 		m.enter(l, l.first.all())
 	}
 	m.unhold(l)
+}
+
+// receipts takes what sinks said of the rows of a replay in earlier passes. Those that it runs again will say it anew; what another one
+// owed then and does not now, it has delivered.
+func (m *Machine) receipts(l *lot, said map[int][]State) {
+	for sink, is := range m.awaited {
+		if !is || said[sink] == nil || l.replay.allow.has(sink) {
+			continue
+		}
+		copy(l.state[sink], said[sink])
+		for root, s := range said[sink] {
+			if s >= StateKept && !m.owed.owes(sink, l.first.rows[root].ID) {
+				l.state[sink][root] = StateDelivered
+				m.do(Receipt{Lot: l.id, Root: int32(root), Sink: sink, State: StateDelivered})
+			}
+		}
+	}
 }
 
 func (b *batch) all() []int32 {
@@ -169,9 +140,13 @@ func (b *batch) all() []int32 {
 	return rows
 }
 
-// enter offers rows of a replay to the door.
+// enter offers rows of a replay to the door. At a sink's own door stand the steps that are chained to it, too.
 func (m *Machine) enter(l *lot, rows []int32) {
-	door := []int{l.replay.door}
+	r := l.replay
+	door := []int{r.door}
+	if r.door == r.step {
+		door = append(door, m.also[r.step]...)
+	}
 	l.units++
 	m.offer(l.first, rows, door, false)
 	m.offer(l.first, rows, door, true)
@@ -205,36 +180,4 @@ func (m *Machine) probed(c *call, p part, rows []int32, r Run) {
 		m.enter(l, rows)
 		m.close(c.step, p.b, rows)
 	}
-}
-
-// later is what a group waits for after another vain try: for a time. What it waited for before has come, or it would not have been tried; to
-// keep such a cause would try it again at once, and for ever.
-func (m *Machine) later(g Group, after time.Duration) Group {
-	g.Cause, g.About, g.AboutAt = "", 0, 0
-	g.Tries++
-	if after == 0 {
-		after = m.backoff(g.Tries)
-	}
-	g.Due = m.before(g, m.now.Add(after))
-	return g
-}
-
-// backoff of owed entries: from a minute to an hour.
-func (m *Machine) backoff(tries int) time.Duration {
-	steps := [...]time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour}
-	return m.jitter(steps[min(max(tries, 1), len(steps))-1])
-}
-
-// before moves an instant so that neither the rescue nor the deadline of a group is overslept.
-func (m *Machine) before(g Group, t time.Time) time.Time {
-	if g.Deadline.IsZero() {
-		return t
-	}
-	if r := g.Deadline.Add(-m.limits.Rescue); !g.Revisit && m.now.Before(r) && t.After(r) {
-		return r
-	}
-	if m.now.Before(g.Deadline) && t.After(g.Deadline) {
-		return g.Deadline
-	}
-	return t
 }

@@ -1,185 +1,6 @@
 package flow
 
-import (
-	"slices"
-	"time"
-)
-
-// CodeOrphan is the code of a retry that means: the record which this one updates is not there. Such an entry has the deadline of its row.
-const CodeOrphan = "orphan"
-
-// owing is a row that a lot leaves owed, or dead.
-type owing struct {
-	step, door int
-	at         Ref // at the door
-	last       Ref // at the step
-	facts      Ref // where the facts about its files are
-	root       int32
-	id         uint64
-	group      Group
-	keep       bool
-}
-
-// owe leaves a row owed by a step. Its unit is closed by the caller.
-func (m *Machine) owe(step int, b *batch, row int32, r Run) {
-	l, root, ref := b.lot, b.rootOf(row), Ref{b.id, row}
-	m.states[step].Stats.Owed++
-	g := Group{Cause: r.Cause, Code: r.Code, Since: m.now, Detail: r.Detail, About: r.about, AboutAt: r.aboutAt}
-	if r.Down {
-		g.Cause = CauseDown
-	}
-	g.Raised = r.Alarm || g.Cause != "" && g.Cause != CauseDown && g.Cause != CauseDisabled && g.Cause != CauseAbout
-	deadline := b.rows[row].Deadline
-	bytes := m.content.NeedsBytes(step, ref)
-	keep := bytes && m.steps[step].Kind == Sink && !deadline.IsZero() && !m.now.Before(deadline.Add(-m.limits.Rescue))
-
-	if rp := l.replay; rp != nil && !keep && (step == rp.step || m.above[rp.step].has(step)) {
-		m.stay(l, step, root, g, r)
-		return
-	}
-	o := owing{step: step, door: step, at: ref, last: ref, facts: ref, root: root, id: b.rows[row].ID, group: g, keep: keep}
-	switch {
-	case keep:
-		o.group.Kept = true
-		if l.keeps == nil {
-			l.keeps = map[int32]bool{}
-		}
-		l.keeps[root] = true
-		m.settleState(step, l, root, StateKept)
-	case bytes && m.maker[step] >= 0:
-		o.door = m.maker[step]
-		o.at = m.climb(b, row, o.door)
-		o.group.Deadline = deadline
-	case g.Cause == CauseDisabled, r.Code == CodeOrphan:
-		o.group.Deadline = deadline
-	}
-	if !keep && m.steps[step].Kind == Sink && g.Cause != CauseDisabled {
-		m.settleState(step, l, root, StateOwed)
-	}
-	o.group.Due = m.dueOf(o.group, o.door != step, r.After)
-	if g.Raised {
-		l.facts = append(l.facts, Fact{Step: step, Ref: ref, Code: r.Code, Cause: g.Cause, Alarm: r.Alarm})
-	}
-	l.owe = append(l.owe, o)
-}
-
-// stay leaves the entry that a replay works on as it is, but for what it waits for now.
-func (m *Machine) stay(l *lot, step int, root int32, g Group, r Run) {
-	rp := l.replay
-	before := rp.group.Group
-	if r.Code == CodeOrphan && before.Deadline.IsZero() {
-		before.Deadline = l.first.rows[root].Deadline
-	}
-	s := m.later(before, r.After)
-	s.Rows, s.Code, s.Detail = nil, g.Code, g.Detail
-	if step == rp.step && g.Cause != "" {
-		s.Cause, s.About, s.AboutAt = g.Cause, g.About, g.AboutAt
-	}
-	if s.Cause != "" {
-		s.Due = m.dueOf(s, s.Door != rp.step, 0)
-	}
-	s.Raised = rp.group.Raised || g.Raised
-	if g.Raised && !rp.group.Raised {
-		l.facts = append(l.facts, Fact{Step: step, Ref: Ref{l.first.id, root}, Code: r.Code, Cause: g.Cause, Alarm: r.Alarm})
-	}
-	if m.steps[rp.step].Kind == Sink && step == rp.step {
-		m.settleState(step, l, root, StateOwed)
-	}
-	rp.stays[root] = s
-}
-
-// dueOf is when a group must be looked at: time-bound ones after their back-off, those that wait for a cause only for rescue and deadline.
-func (m *Machine) dueOf(g Group, bytes bool, after time.Duration) time.Time {
-	if g.Cause == "" {
-		if after == 0 {
-			after = m.backoff(1)
-		}
-		return m.before(g, m.now.Add(after))
-	}
-	switch {
-	case g.Deadline.IsZero():
-		return time.Time{}
-	case bytes && g.Cause != CauseDisabled:
-		return m.before(g, g.Deadline)
-	}
-	return g.Deadline
-}
-
-// climb finds the row of a batch as it stood at the door of a step before.
-func (m *Machine) climb(b *batch, row int32, door int) Ref {
-	for b.from != nil && !slices.Contains(m.steps[door].Inputs, b.producer) {
-		b, row = b.from, b.fromRow[row]
-	}
-	return Ref{b.id, row}
-}
-
-// revisit plans the second time that a transform asked for.
-func (m *Machine) revisit(step int, b *batch, rows []int32, out *batch, outRows []int32, r Run) {
-	l := b.lot
-	tries := 0
-	if l.replay != nil {
-		tries = l.replay.attempt
-	}
-	for _, row := range rows {
-		o := owing{step: step, door: step, at: Ref{b.id, row}, last: Ref{b.id, row}, root: b.rootOf(row), id: b.rows[row].ID}
-		o.facts = o.at
-		for _, i := range outRows {
-			if out.fromRow[i] == row {
-				o.facts = Ref{out.id, i}
-				break
-			}
-		}
-		if !m.steps[step].MakesFiles && m.maker[step] >= 0 && m.content.NeedsBytes(step, o.last) {
-			o.door = m.maker[step]
-			o.at = m.climb(b, row, o.door)
-		}
-		o.group = Group{Revisit: true, Code: r.Code, Since: m.now, Deadline: r.Due, Tries: tries}
-		if o.group.Deadline.IsZero() {
-			o.group.Deadline = b.rows[row].Deadline
-		}
-		after := r.After
-		if after == 0 {
-			after = m.backoff(tries + 1)
-		}
-		o.group.Due = m.before(o.group, m.now.Add(after))
-		l.owe = append(l.owe, o)
-	}
-}
-
-// reject makes a row a dead letter of a step.
-func (m *Machine) reject(step int, b *batch, row int32, code, detail string) {
-	l, root, ref := b.lot, b.rootOf(row), Ref{b.id, row}
-	m.settleState(step, l, root, StateRejected)
-	l.facts = append(l.facts, Fact{Step: step, Ref: ref, Code: code, Dead: true})
-	g := Group{Dead: true, Code: code, Detail: detail, Since: m.now, Raised: true}
-	if rp := l.replay; rp != nil && (step == rp.step || m.above[rp.step].has(step)) {
-		d := rp.group.Group
-		d.Rows, d.Dead, d.Raised, d.Code, d.Detail, d.Cause, d.Due = nil, true, true, code, detail, "", time.Time{}
-		rp.stays[root] = d
-		return
-	}
-	o := owing{step: step, door: step, at: ref, last: ref, facts: ref, root: root, id: b.rows[row].ID, group: g}
-	if m.maker[step] >= 0 && m.content.NeedsBytes(step, ref) {
-		o.door = m.maker[step]
-		o.at = m.climb(b, row, o.door)
-	}
-	l.owe = append(l.owe, o)
-}
-
-// delivered notes that a row has left a step for good: an older entry of its identity there is settled with it.
-func (m *Machine) delivered(step int, l *lot, b *batch, row int32) {
-	if rp := l.replay; rp != nil && step == rp.step {
-		if rp.group.Raised {
-			l.facts = append(l.facts, Fact{Step: step, Ref: Ref{b.id, row}, Code: rp.group.Code, Cause: rp.group.Cause, Recovered: true})
-		}
-		return
-	}
-	if s := &m.owed.steps[step]; len(s.byID) > 0 {
-		if id := b.rows[row].ID; m.owed.has(step, id) {
-			l.gone, l.at = append(l.gone, id), append(l.at, step)
-		}
-	}
-}
+import "slices"
 
 // finish settles a lot that has no unit left; fresh lots in read order.
 func (m *Machine) finish(l *lot) {
@@ -209,20 +30,30 @@ func (m *Machine) settle(l *lot) {
 	if l.source >= 0 {
 		s.commit.Source, s.commit.Batch = l.source, l.first.id
 	}
-	for i, id := range l.gone {
-		s.supersede(l.at[i], id, l)
+	for _, g := range l.gone {
+		if old := s.supersede(g.step, g.id, l, g.bytes); old != nil && old.Raised {
+			s.commit.Facts = append(s.commit.Facts, Fact{Step: g.step, Ref: g.ref, Code: old.Code, Cause: old.Cause, Recovered: true})
+		}
 	}
 	if l.replay != nil {
 		s.worked(l)
 	}
 	s.store(l)
+	m.unproved(l)
+	s.end()
+}
+
+// end asks for the commit, and wakes what waited for entries that it removes.
+func (s *settlement) end() {
+	m := s.m
 	for _, h := range s.changed {
 		s.write(h)
 	}
 	m.do(s.commit)
 	for _, k := range s.sinks {
-		if !m.owed.has(k.step, k.id) {
-			m.owed.resolved(k.step, k.id)
+		m.owed.look(k)
+		for _, c := range m.also[k.step] {
+			m.owed.look(aboutKey{c, k.id})
 		}
 	}
 }
@@ -233,26 +64,31 @@ func (s *settlement) change(h *holding) {
 	}
 }
 
-// supersede removes the older entry of an identity at a step, unless another lot works on it: then that lot's end decides.
-func (s *settlement) supersede(step int, id uint64, l *lot) {
+// supersede removes the older entry of an identity at a step and returns what it waited for; nil when there is none to remove. An entry
+// whose bytes are kept gives way only to a pass that had bytes, for nobody could bring them again. One that another lot works on is left
+// to it, but does not stay owed when that ends.
+func (s *settlement) supersede(step int, id uint64, l *lot, bytes bool) *group {
 	o := &s.m.owed
 	e, ok := o.steps[step].byID[id]
 	if !ok {
-		return
+		return nil
 	}
-	for _, g := range e.h.groups {
-		if !slices.Contains(g.Rows, e.row) {
-			continue
-		}
-		if g.lot != nil {
-			return
-		}
-		o.leave(g, []uint32{e.row})
-		g.Rows = slices.DeleteFunc(slices.Clone(g.Rows), func(r uint32) bool { return r == e.row })
-		s.change(e.h)
-		s.sinks = append(s.sinks, aboutKey{step, id})
-		return
+	i := slices.IndexFunc(e.h.groups, func(g *group) bool { return slices.Contains(g.Rows, e.row) })
+	g := e.h.groups[i]
+	switch {
+	case g.Kept && !bytes:
+		return nil
+	case g.lot == l:
+		return nil // its own end takes it away
+	case g.lot != nil:
+		g.lot.replay.over = append(g.lot.replay.over, e.row)
+		return nil
 	}
+	o.leave(g, []uint32{e.row})
+	g.Rows = slices.DeleteFunc(slices.Clone(g.Rows), func(r uint32) bool { return r == e.row })
+	s.change(e.h)
+	s.sinks = append(s.sinks, aboutKey{step, id})
+	return g
 }
 
 // worked takes the rows of a replay out of their group; those that stay owed go back under what they wait for now.
@@ -260,26 +96,26 @@ func (s *settlement) worked(l *lot) {
 	r, o := l.replay, &s.m.owed
 	g, h := r.group, r.group.h
 	o.leave(g, g.Rows)
-	for i, row := range r.rows {
-		if _, stays := r.stays[int32(i)]; !stays && s.m.steps[r.step].Kind == Sink {
-			s.sinks = append(s.sinks, aboutKey{r.step, h.ids[row]})
-		}
-	}
 	g.Rows = nil
 	h.groups = slices.DeleteFunc(h.groups, func(x *group) bool { return x == g })
-	for i := range r.rows {
-		if st, ok := r.stays[int32(i)]; ok {
-			st.Rows = []uint32{r.rows[i]}
-			ng := h.join(st)
-			if ng == nil {
-				ng = &group{Group: st, h: h}
-				h.groups = append(h.groups, ng)
-				l.born = append(l.born, ng)
-				o.enter(ng)
-			} else {
-				o.joined(ng, r.rows[i])
-			}
+	for i, row := range r.rows {
+		st, stays := r.stays[int32(i)]
+		stays = stays && !slices.Contains(r.over, row)
+		if !stays || st.Dead {
+			s.sinks = append(s.sinks, aboutKey{r.step, h.ids[row]})
 		}
+		if !stays {
+			continue
+		}
+		st.Rows = []uint32{row}
+		if ng := h.join(st); ng != nil {
+			o.joined(ng, row)
+			continue
+		}
+		ng := &group{Group: st, h: h}
+		h.groups = append(h.groups, ng)
+		l.born = append(l.born, ng)
+		o.enter(ng)
 	}
 	s.change(h)
 }
@@ -287,7 +123,7 @@ func (s *settlement) worked(l *lot) {
 // join adds the rows of g to an equal group of the holding that no lot works on, if there is one.
 func (h *holding) join(g Group) *group {
 	for _, x := range h.groups {
-		if x.lot == nil && !x.ready && x.same(&g) {
+		if x.lot == nil && !x.ready && !x.missed && x.same(&g) {
 			x.Rows = append(x.Rows, g.Rows...)
 			return x
 		}
@@ -325,6 +161,7 @@ func (s *settlement) store(l *lot) {
 		ids  []uint64
 		rows map[[3]Ref]uint32
 	}
+	l.owe = slices.DeleteFunc(l.owe, func(w owing) bool { return s.m.owed.keeps(w.step, w.id) && !w.bytes })
 	parcels := map[parcelKey]*stored{}
 	var order []*stored
 	row := make([]uint32, len(l.owe)) // in its parcel
@@ -349,9 +186,7 @@ func (s *settlement) store(l *lot) {
 		in[i], row[i] = p, r
 	}
 	for i, w := range l.owe {
-		if !w.group.Dead {
-			s.supersede(w.step, w.id, l)
-		}
+		s.supersede(w.step, w.id, l, w.bytes)
 		p := in[i]
 		w.group.Door, w.group.Rows = w.door, []uint32{row[i]}
 		if h := s.m.owed.steps[w.step].holdings[p.ID]; h != nil {
@@ -396,7 +231,11 @@ func (s *settlement) write(h *holding) {
 		delete(o.steps[h.step].holdings, h.parcel)
 		if o.parcels[h.parcel]--; o.parcels[h.parcel] == 0 {
 			delete(o.parcels, h.parcel)
-			s.commit.Drop = append(s.commit.Drop, h.parcel)
+			n := len(s.commit.Parcels) // one that this lot made and did not need after all is not written
+			s.commit.Parcels = slices.DeleteFunc(s.commit.Parcels, func(p Parcel) bool { return p.ID == h.parcel })
+			if len(s.commit.Parcels) == n {
+				s.commit.Drop = append(s.commit.Drop, h.parcel)
+			}
 		}
 	}
 }
@@ -421,11 +260,17 @@ func (m *Machine) committed(id uint64) {
 	}
 	for _, g := range l.born {
 		g.live = true
-		switch b := &m.states[g.h.step].breaker; {
-		case g.Cause == CauseDown && !b.open, g.Cause == CauseAbout && !m.owed.has(g.AboutAt, g.About) && !m.aboutInFlight(g):
+		switch {
+		case g.Cause == CauseDown && !m.states[g.h.step].breaker.open,
+			g.Cause == CauseAbout && !m.owed.owes(g.AboutAt, g.About) && !m.aboutInFlight(g):
 			m.owed.makeReady(g)
-		case g.Cause == CauseDown && b.half:
-			m.owed.probe(g.h.step)
+		}
+	}
+	if len(m.owed.abouts) > 0 {
+		for sink, is := range m.awaited {
+			for i := 0; is && i < len(l.first.rows); i++ {
+				m.owed.look(aboutKey{sink, l.first.rows[i].ID})
+			}
 		}
 	}
 	blocked := m.blocked
@@ -439,69 +284,8 @@ func (m *Machine) committed(id uint64) {
 	}
 }
 
-// aboutInFlight reports whether the record that a group waits for is still under way; its lot's end will look again.
+// aboutInFlight reports whether the record that a group waits for is about to be owed: then its entry will tell.
 func (m *Machine) aboutInFlight(g *group) bool {
 	p := m.inFlight[g.About]
-	return p != nil && p.lot.state[g.AboutAt] != nil && p.lot.state[g.AboutAt][p.root] >= StateKept
-}
-
-// wanted does what an operator asked for.
-func (m *Machine) wanted(e Wanted) {
-	s := &settlement{m: m, commit: Commit{Source: -1}}
-	m.owed.each(e.Step, func(g *group) {
-		if g.lot != nil || !g.live || g.Dead != e.Dead {
-			return
-		}
-		if e.ID != 0 {
-			if g = m.owed.single(g, e.ID); g == nil {
-				return
-			}
-		}
-		switch {
-		case e.Drop:
-			m.owed.leave(g, g.Rows)
-			for _, row := range g.Rows {
-				s.sinks = append(s.sinks, aboutKey{e.Step, g.h.ids[row]})
-			}
-			g.Rows = nil
-			s.change(g.h)
-		case e.Dead:
-			m.owed.leave(g, g.Rows)
-			g.Dead, g.Cause, g.Due = false, "", m.now
-			m.owed.enter(g)
-			m.owed.makeReady(g)
-		default:
-			m.owed.makeReady(g)
-		}
-	})
-	if len(s.changed) == 0 {
-		return
-	}
-	m.lastLot++
-	l := m.newLot(m.lastLot, -1, 0, -1, nil)
-	m.unshare(l)
-	l.batches, l.done, s.commit.Lot = nil, true, l.id
-	for _, h := range s.changed {
-		s.write(h)
-	}
-	m.do(s.commit)
-	for _, k := range s.sinks {
-		m.owed.resolved(k.step, k.id)
-	}
-}
-
-// single splits the row of an identity off a group; nil when the group does not hold it.
-func (o *registry) single(g *group, id uint64) *group {
-	i := slices.IndexFunc(g.Rows, func(r uint32) bool { return g.h.ids[r] == id })
-	if i < 0 {
-		return nil
-	}
-	if len(g.Rows) == 1 {
-		return g
-	}
-	one := &group{Group: g.Group, h: g.h, live: g.live}
-	one.Rows = []uint32{g.Rows[i]}
-	g.Rows = slices.Delete(slices.Clone(g.Rows), i, i+1)
-	g.h.groups = append(g.h.groups, one)
-	return one
+	return p != nil && m.leaves(p.lot, g.AboutAt, g.About)
 }

@@ -15,11 +15,17 @@ type rec struct {
 	about    string
 	large    bool // its file goes to oss, else to the log
 	file     bool
-	bytes    bool // the file lies in the spool
-	kept     bool // … and will survive
+	bytes    bool   // the file lies in the spool …
+	spool    string // … under this name
+	kept     bool   // … and will survive
 	outcome  string
 	deadline time.Time
 	copies   int // how often media has made the file
+
+	seen uint64 // transforms that it has passed
+	door int    // of the replay that it is in; 0 = fresh
+	lot  uint64
+	root int32
 }
 
 func hash(id string) uint64 {
@@ -31,10 +37,11 @@ func hash(id string) uint64 {
 	return h.Sum64() | 1
 }
 
-// answer is what a scripted step says of a row; out is what a transform makes of it.
+// answer is what a scripted step says of a row; out is what a transform makes of it, outs where that is not one record.
 type answer struct {
 	Run
 	out  rec
+	outs []rec
 	dies bool
 }
 
@@ -51,9 +58,26 @@ type stored struct {
 	receipts map[int][]State
 }
 
-// world is a shell without processes: steps are functions, time stands still until advance.
+// op is something that the shell has under way. Of a kind that is ordered, one ends after the other.
+type op struct {
+	kind opKind
+	call Call
+	end  func() []Event
+}
+
+type opKind int
+
+const (
+	calling opKind = iota
+	loading
+	arriving // ordered
+	writing  // ordered
+)
+
+// world is a shell without processes: steps are functions, time stands still until advance. What is under way ends at once and in order,
+// unless the test takes it out of ops itself.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	cfg    Config
 	m      *Machine
 	now    time.Time
@@ -66,22 +90,27 @@ type world struct {
 	hung   []Call
 	wants  func(step string, r rec) bool
 	states map[uint64]map[Ref]State // by lot: (sink, root)
-	freed  map[Release]bool         // rows whose files are gone from the spool
-	roots  map[uint64]Batch
 
+	slow     bool // ops end when the test says so
+	ops      []op
+	draining bool
 	batches  map[Batch][]rec
-	lots     map[Batch]uint64
 	next     Batch
+	names    int
+	spool    map[string]bool
+	files    map[uint64]map[int32][]string // names in the spool by lot and root
 	disk     durable
 	done     map[string][]rec // what sinks took, in order
 	facts    []Fact
 	breakers []Breaker
 	calls    int
+	commits  int
+	restarts int
 }
 
 var epoch = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 
-func newWorld(t *testing.T, steps []Step, source []rec) *world {
+func newWorld(t testing.TB, steps []Step, source []rec) *world {
 	w := &world{t: t, cfg: Config{Steps: steps, Seed: 1}, now: epoch, source: source, page: 500, done: map[string][]rec{},
 		disk: durable{parcels: map[uint64]stored{}, holdings: map[string]Holding{}}}
 	w.wants = func(string, rec) bool { return true }
@@ -101,11 +130,11 @@ func (w *world) step(address string) int {
 
 // Wants, NeedsBytes and About make the world the machine's Content.
 func (w *world) Wants(step int, r Ref) (bool, string) {
-	return w.wants(w.cfg.Steps[step].Address, w.batches[r.Batch][r.Row]), ""
+	return w.wants(w.cfg.Steps[step].Address, w.row(r)), ""
 }
 
 func (w *world) NeedsBytes(step int, r Ref) bool {
-	x := w.batches[r.Batch][r.Row]
+	x := w.row(r)
 	switch w.cfg.Steps[step].Address {
 	case "oss":
 		return x.bytes && x.large
@@ -117,112 +146,185 @@ func (w *world) NeedsBytes(step int, r Ref) bool {
 	return false
 }
 
-func (w *world) About(step int, r Ref) uint64 { return hash(w.batches[r.Batch][r.Row].about) }
+func (w *world) About(step int, r Ref) uint64 { return hash(w.row(r).about) }
+
+func (w *world) row(r Ref) rec {
+	b, ok := w.batches[r.Batch]
+	if !ok || int(r.Row) >= len(b) {
+		w.t.Fatalf("row %v is asked for, which nobody holds", r)
+	}
+	return b[r.Row]
+}
 
 // start brings up an engine on what the disk holds; what was in flight is gone.
 func (w *world) start() {
-	w.freed = map[Release]bool{}
-	w.batches, w.states, w.roots, w.lots, w.hung = map[Batch][]rec{}, map[uint64]map[Ref]State{}, map[uint64]Batch{}, map[Batch]uint64{}, nil
+	w.batches, w.states, w.ops, w.hung, w.draining = map[Batch][]rec{}, map[uint64]map[Ref]State{}, nil, nil, false
+	w.spool, w.files = map[string]bool{}, map[uint64]map[int32][]string{}
+	w.restarts++
 	var owed []Holding
 	for _, k := range slices.Sorted(maps.Keys(w.disk.holdings)) {
-		owed = append(owed, w.disk.holdings[k])
+		h := w.disk.holdings[k]
+		h.Groups = slices.Clone(h.Groups)
+		for i := range h.Groups {
+			h.Groups[i].Rows = slices.Clone(h.Groups[i].Rows)
+		}
+		owed = append(owed, h)
 	}
 	w.m = New(w.cfg, w, owed, w.disk.last, w.now)
 	w.read = w.disk.position
 	w.act(w.m.Start())
+	w.drain()
+	for i, s := range w.cfg.Steps {
+		if s.Kind != Source && !s.Disabled {
+			w.event(Available{i, true})
+		}
+	}
 }
 
-func (w *world) event(e Event) { w.act(slices.Clone(w.m.Step(w.now, e))) }
+func (w *world) event(e Event) {
+	w.act(slices.Clone(w.m.Step(w.now, e)))
+	w.drain()
+}
 
-// act does what the machine asks, answering at once.
-func (w *world) act(acts []Action) {
-	var later []Event
-	for _, a := range acts {
-		switch a := a.(type) {
-		case Grant:
-			if w.read < len(w.source) || w.read == 0 {
-				n := min(a.Rows, w.page, len(w.source)-w.read)
-				for n > 0 && a.Rows > 0 {
-					w.next++
-					b := w.next
-					w.batches[b] = slices.Clone(w.source[w.read : w.read+n])
-					w.read += n
-					a.Rows -= n
-					later = append(later, Arrived{Source: 0, Batch: b, Rows: w.rows(b), Drained: w.read == len(w.source)})
-					n = min(a.Rows, w.page, len(w.source)-w.read)
-				}
-			}
-		case Alias:
-			for _, r := range a.Rows {
-				w.batches[a.New] = append(w.batches[a.New], w.batches[a.Of][r])
-			}
-		case Receipt:
-			if w.states[a.Lot] == nil {
-				w.states[a.Lot] = map[Ref]State{}
-			}
-			w.states[a.Lot][Ref{Batch(a.Sink), a.Root}] = a.State
-		case Call:
-			w.calls++
-			if w.ready != nil && !w.ready(w, a) {
-				w.hung = append(w.hung, a)
-				continue
-			}
-			later = append(later, w.answer(a)...)
-		case Load:
-			p, ok := w.disk.parcels[a.Parcel]
-			if !ok {
-				w.t.Fatalf("parcel %d is gone but owed", a.Parcel)
-			}
-			w.next++
-			at := w.next
-			e := Loaded{Lot: a.Lot, At: at, Receipts: map[int][]State{}}
-			for _, r := range a.Rows {
-				w.batches[at] = append(w.batches[at], p.at[r])
-				for sink, s := range p.receipts {
-					e.Receipts[sink] = append(e.Receipts[sink], s[r])
-				}
-			}
-			if p.last != nil {
-				w.next++
-				e.Last = w.next
-				for _, r := range a.Rows {
-					w.batches[e.Last] = append(w.batches[e.Last], p.last[r])
-				}
-			}
-			e.Rows = w.rows(at)
-			later = append(later, e)
-		case Release:
-			w.freed[a] = true
-		case Commit:
-			w.commit(a)
-			later = append(later, Committed{a.Lot})
-		case Forget:
-			for _, b := range a.Batches {
-				delete(w.batches, b)
-			}
-		case Breaker:
-			w.breakers = append(w.breakers, a)
-		}
+// drain ends what is under way, and what follows from it.
+func (w *world) drain() {
+	if w.slow || w.draining {
+		return
 	}
-	for _, a := range acts { // a file is kept some time after the machine has asked for it
-		if c, ok := a.(Commit); ok {
-			w.keeps(c)
-		}
+	w.draining = true
+	for len(w.ops) > 0 {
+		w.finish(0)
 	}
-	for _, e := range later {
+	w.draining = false
+}
+
+// finish ends one op.
+func (w *world) finish(i int) {
+	o := w.ops[i]
+	w.ops = slices.Delete(w.ops, i, i+1)
+	for _, e := range o.end() {
 		w.event(e)
 	}
 }
 
-// keeps fails when the spool no longer has what a commit keeps.
-func (w *world) keeps(c Commit) {
-	for _, p := range c.Parcels {
-		for i, r := range p.Rows {
-			if p.Keep && w.freed[Release{p.Lot, p.Roots[i]}] {
-				w.t.Errorf("the file of %s was taken away before it was kept", w.batches[r.Batch][r.Row].id)
+// act begins what the machine asks for.
+func (w *world) act(acts []Action) {
+	for _, a := range acts {
+		switch a := a.(type) {
+		case Grant:
+			for room := a.Rows; room > 0 && w.read < len(w.source); {
+				n := min(room, w.page, len(w.source)-w.read)
+				rows := slices.Clone(w.source[w.read : w.read+n])
+				w.read += n
+				room -= n
+				last := w.read == len(w.source)
+				w.ops = append(w.ops, op{kind: arriving, end: func() []Event {
+					b := w.hold(rows)
+					return []Event{Arrived{Source: 0, Batch: b, Rows: w.rows(b), Drained: last, Lot: func(lot uint64) { w.place(b, lot, 0) }}}
+				}})
 			}
+		case Alias:
+			for _, r := range a.Rows {
+				w.batches[a.New] = append(w.batches[a.New], w.row(Ref{a.Of, r}))
+			}
+		case Receipt:
+			w.state(a.Lot)[Ref{Batch(a.Sink), a.Root}] = a.State
+		case Call:
+			w.call(a)
+		case Load:
+			w.ops = append(w.ops, op{kind: loading, end: func() []Event { return []Event{w.load(a)} }})
+		case Commit:
+			write := w.prepare(a)
+			w.ops = append(w.ops, op{kind: writing, end: func() []Event {
+				write()
+				w.ops = append([]op{{kind: writing, end: func() []Event { return []Event{Committed{a.Lot}} }}}, w.ops...)
+				return nil
+			}})
+		case Release:
+			for _, name := range w.files[a.Lot][a.Root] {
+				delete(w.spool, name)
+			}
+			delete(w.files[a.Lot], a.Root)
+		case Forget:
+			for _, b := range a.Batches {
+				delete(w.batches, b)
+			}
+			for _, names := range w.files[a.Lot] {
+				for _, name := range names {
+					delete(w.spool, name)
+				}
+			}
+			delete(w.files, a.Lot)
+			delete(w.states, a.Lot)
+		case Breaker:
+			w.breakers = append(w.breakers, a)
 		}
 	}
+}
+
+func (w *world) state(lot uint64) map[Ref]State {
+	if w.states[lot] == nil {
+		w.states[lot] = map[Ref]State{}
+	}
+	return w.states[lot]
+}
+
+func (w *world) hold(rows []rec) Batch {
+	w.next++
+	w.batches[w.next] = rows
+	return w.next
+}
+
+// place notes where the rows of a lot's first batch are.
+func (w *world) place(b Batch, lot uint64, door int) {
+	for i := range w.batches[b] {
+		r := &w.batches[b][i]
+		r.lot, r.root, r.door = lot, int32(i), door
+	}
+}
+
+// store puts a file into the spool.
+func (w *world) store(r *rec) {
+	w.names++
+	r.spool = fmt.Sprint("file", w.names)
+	w.spool[r.spool] = true
+	if w.files[r.lot] == nil {
+		w.files[r.lot] = map[int32][]string{}
+	}
+	w.files[r.lot][r.root] = append(w.files[r.lot][r.root], r.spool)
+}
+
+func (w *world) load(a Load) Event {
+	p, ok := w.disk.parcels[a.Parcel]
+	if !ok {
+		w.t.Fatalf("parcel %d is gone but owed", a.Parcel)
+	}
+	pick := func(rows []rec) Batch {
+		var out []rec
+		for _, r := range a.Rows {
+			out = append(out, rows[r])
+		}
+		b := w.hold(out)
+		w.place(b, a.Lot, a.Door)
+		return b
+	}
+	e := Loaded{Lot: a.Lot, At: pick(p.at), Receipts: map[int][]State{}}
+	for i := range a.Rows {
+		if r := &w.batches[e.At][i]; r.bytes {
+			w.store(r) // a second name for what is kept
+		}
+	}
+	for sink, states := range p.receipts {
+		for i, r := range a.Rows {
+			e.Receipts[sink] = append(e.Receipts[sink], states[r])
+			w.state(a.Lot)[Ref{Batch(sink), int32(i)}] = states[r]
+		}
+	}
+	if p.last != nil {
+		e.Last = pick(p.last)
+	}
+	e.Rows = w.rows(e.At)
+	return e
 }
 
 func (w *world) rows(b Batch) []Row {
@@ -233,84 +335,162 @@ func (w *world) rows(b Batch) []Row {
 	return rows
 }
 
-func (w *world) answer(c Call) []Event {
-	e := Answered{Call: c.ID}
-	step := w.cfg.Steps[c.Step].Address
-	var out []rec
-	pos := int32(0)
-	ret := Returned{Call: c.ID}
+func (w *world) call(c Call) {
+	w.calls++
+	if !w.m.states[c.Step].up {
+		w.t.Fatalf("%s was called though its process is down", w.cfg.Steps[c.Step].Address)
+	}
+	if w.ready != nil && !w.ready(w, c) {
+		w.hung = append(w.hung, c)
+		return
+	}
+	w.ops = append(w.ops, op{kind: calling, call: c, end: func() []Event { return w.answer(c) }})
+}
+
+// rowsOf are the records of a call.
+func (w *world) rowsOf(c Call) []rec {
+	var list []rec
 	for _, p := range c.Parts {
-		n := count(&batch{rows: make([]Row, len(w.batches[p.Batch]))}, p.Rows)
-		for i := range n {
-			r := w.batches[p.Batch][pick(p.Rows, i)]
-			a := w.do(w, step, r, c)
-			if a.dies {
-				ret.Failure = Died
-				break
-			}
-			a.First, a.Count = pos, 1
-			e.Runs = append(e.Runs, a.Run)
-			if a.Verdict == Done && w.cfg.Steps[c.Step].Kind == Transform {
-				out = append(out, a.out)
-				e.Parent = append(e.Parent, pos)
-			}
-			if a.Verdict == Done && w.cfg.Steps[c.Step].Kind == Sink {
-				w.done[step] = append(w.done[step], r)
-			}
-			pos++
+		if p.Rows == nil {
+			list = append(list, w.batches[p.Batch]...)
 		}
-		if ret.Failure == Died {
-			break
+		for _, row := range p.Rows {
+			list = append(list, w.row(Ref{p.Batch, row}))
 		}
 	}
-	if len(out) > 0 {
-		w.next++
-		e.Out = w.next
-		w.batches[e.Out] = out
-		e.Rows = w.rows(e.Out)
+	if len(list) != c.Rows {
+		w.t.Fatalf("a call of %d rows has %d records", c.Rows, len(list))
+	}
+	return list
+}
+
+// answer lets a step work on a call.
+func (w *world) answer(c Call) []Event {
+	list := w.rowsOf(c)
+	e, died := w.answerSome(c, list, 0, len(list))
+	ret := Returned{Call: c.ID}
+	if died {
+		ret.Failure = Died
 	}
 	return []Event{e, ret}
 }
 
-func (w *world) commit(c Commit) {
+// answerSome lets a step work on some rows of a call, as one message.
+func (w *world) answerSome(c Call, list []rec, from, to int) (e Answered, died bool) {
+	s := w.cfg.Steps[c.Step]
+	e = Answered{Call: c.ID}
+	var out []rec
+	for pos := from; pos < to; pos++ {
+		r := list[pos]
+		w.check(c, r)
+		a := w.do(w, s.Address, r, c)
+		if a.dies {
+			died = true
+			break
+		}
+		a.First, a.Count = int32(pos), 1
+		e.Runs = append(e.Runs, a.Run)
+		switch {
+		case a.Verdict != Done:
+		case s.Kind == Sink:
+			w.done[s.Address] = append(w.done[s.Address], r)
+		default:
+			if a.outs == nil {
+				a.outs = []rec{a.out}
+			}
+			for _, o := range a.outs {
+				o.seen, o.door, o.lot, o.root = r.seen|1<<c.Step, r.door, r.lot, r.root
+				if s.MakesFiles && o.bytes {
+					w.store(&o)
+				}
+				out = append(out, o)
+				e.Parent = append(e.Parent, int32(pos))
+			}
+		}
+	}
+	if len(out) > 0 {
+		e.Out = w.hold(out)
+		e.Rows = w.rows(e.Out)
+	}
+	return e, died
+}
+
+// check holds every call to what is always true: no transform before a step was left out, a replay never goes back before its door, and
+// the bytes that a row promises are there.
+func (w *world) check(c Call, r rec) {
+	for u, s := range w.cfg.Steps {
+		if s.Kind == Transform && !s.Disabled && w.m.above[c.Step].has(u) && w.wants(s.Address, r) && r.seen&(1<<u) == 0 {
+			w.t.Errorf("%s reached %s without having passed %s", r.id, w.cfg.Steps[c.Step].Address, s.Address)
+		}
+	}
+	if r.door > 0 && w.m.above[r.door].has(c.Step) {
+		w.t.Errorf("%s was replayed at %s, which is before its door %s", r.id, w.cfg.Steps[c.Step].Address, w.cfg.Steps[r.door].Address)
+	}
+	if r.bytes && !c.Probe && !w.spool[r.spool] {
+		w.t.Errorf("%s reached %s when its file was gone", r.id, w.cfg.Steps[c.Step].Address)
+	}
+}
+
+// prepare takes everything that a commit needs, as the loop does; what it returns makes it durable, later.
+func (w *world) prepare(c Commit) (write func()) {
+	w.commits++
 	w.facts = append(w.facts, c.Facts...)
+	parcels := map[uint64]stored{}
+	var keep []rec
 	for _, p := range c.Parcels {
 		s := stored{receipts: map[int][]State{}}
 		for i, r := range p.Rows {
-			x := w.batches[r.Batch][r.Row]
+			x := w.row(r)
 			facts := x
 			if p.Facts != nil {
-				facts = w.batches[p.Facts[i].Batch][p.Facts[i].Row]
+				facts = w.row(p.Facts[i])
 			}
 			x.outcome, x.copies = facts.outcome, facts.copies
 			x.kept = p.Keep
 			x.bytes = x.bytes && p.Keep
+			if x.bytes {
+				keep = append(keep, x)
+			}
 			s.at = append(s.at, x)
 			if p.Last != nil {
-				y := w.batches[p.Last[i].Batch][p.Last[i].Row]
+				y := w.row(p.Last[i])
 				y.bytes = false
 				s.last = append(s.last, y)
 			}
 			for sink := range w.cfg.Steps {
-				s.receipts[sink] = append(s.receipts[sink], w.states[p.Lot][Ref{Batch(sink), p.Roots[i]}])
+				s.receipts[sink] = append(s.receipts[sink], w.state(p.Lot)[Ref{Batch(sink), p.Roots[i]}])
 			}
 		}
-		w.disk.parcels[p.ID] = s
-		w.disk.last = max(w.disk.last, p.ID)
+		parcels[p.ID] = s
 	}
-	for _, h := range c.Owing {
-		k := fmt.Sprint(w.cfg.Steps[h.Step].Address, " ", h.Parcel)
-		if len(h.Groups) == 0 {
-			delete(w.disk.holdings, k)
-		} else {
-			w.disk.holdings[k] = h
-		}
-	}
-	for _, p := range c.Drop {
-		delete(w.disk.parcels, p)
-	}
+	position := 0
 	if c.Source >= 0 {
-		w.disk.position += len(w.batches[c.Batch])
+		position = len(w.batches[c.Batch])
+	}
+	return func() {
+		for _, x := range keep {
+			if !w.spool[x.spool] {
+				w.t.Errorf("the file of %s was to be kept, but is gone", x.id)
+			}
+		}
+		for id, s := range parcels {
+			w.disk.parcels[id] = s
+			w.disk.last = max(w.disk.last, id)
+		}
+		for _, h := range c.Owing {
+			k := fmt.Sprintf("%s %06d", w.cfg.Steps[h.Step].Address, h.Parcel)
+			if len(h.Groups) == 0 {
+				delete(w.disk.holdings, k)
+			} else {
+				w.disk.holdings[k] = h
+			}
+		}
+		for _, p := range c.Drop {
+			if _, fresh := parcels[p]; !fresh { // what a change both drops and writes is written
+				delete(w.disk.parcels, p)
+			}
+		}
+		w.disk.position += position
 	}
 }
 
@@ -346,18 +526,42 @@ func (w *world) owed(step string) (live, dead int) {
 	return live, dead
 }
 
-// clean fails unless nothing is owed and no parcel is left.
+// clean fails unless nothing is owed and nothing is left anywhere.
 func (w *world) clean() {
 	w.t.Helper()
 	if len(w.disk.holdings) > 0 || len(w.disk.parcels) > 0 {
 		w.t.Errorf("left on disk: holdings %v, %d parcels", w.disk.holdings, len(w.disk.parcels))
 	}
-	if len(w.m.lots) > 0 || len(w.m.inFlight) > 0 || len(w.m.shared) > 0 {
-		w.t.Errorf("left in the machine: %d lots, %d identities, %d batches", len(w.m.lots), len(w.m.inFlight), len(w.m.shared))
+	w.idle()
+}
+
+// idle fails unless the machine and its shell have forgotten everything that is not owed.
+func (w *world) idle() {
+	w.t.Helper()
+	m := w.m
+	if len(m.lots) > 0 || len(m.inFlight) > 0 || len(m.shared) > 0 || len(m.calls) > 0 || len(m.blocked) > 0 || m.replays != 0 {
+		w.t.Errorf("left in the machine: %d lots, %d identities, %d batches, %d calls, %d blocked, %d replays",
+			len(m.lots), len(m.inFlight), len(m.shared), len(m.calls), len(m.blocked), m.replays)
 	}
-	for c, st := range w.m.states {
-		if st.units != 0 || st.inFlight != 0 {
-			w.t.Errorf("%s: %d units, %d calls left", w.cfg.Steps[c].Address, st.units, st.inFlight)
+	for c, st := range m.states {
+		if st.units != 0 || st.inFlight != 0 || len(st.fresh)+len(st.replays)+len(st.suspects) > 0 {
+			w.t.Errorf("%s: %d units, %d calls left, queues %d %d %d", w.cfg.Steps[c].Address, st.units, st.inFlight,
+				len(st.fresh), len(st.replays), len(st.suspects))
+		}
+	}
+	if len(w.batches) > 0 || len(w.spool) > 0 || len(w.states) > 0 {
+		w.t.Errorf("left in the shell: %d batches, %d files in the spool, receipts of %d lots", len(w.batches), len(w.spool), len(w.states))
+	}
+	used := map[uint64]bool{}
+	for _, h := range w.disk.holdings {
+		used[h.Parcel] = true
+		if _, ok := w.disk.parcels[h.Parcel]; !ok {
+			w.t.Errorf("%s owes rows of parcel %d, which is gone", w.cfg.Steps[h.Step].Address, h.Parcel)
+		}
+	}
+	for p := range w.disk.parcels {
+		if !used[p] {
+			w.t.Errorf("parcel %d is left though nobody owes it", p)
 		}
 	}
 }

@@ -27,8 +27,7 @@ type rows struct {
 	when, about *evaluated
 
 	args  []rowArg
-	reads *mentions // of args
-	files []rowArg  // the arguments of args that say which files are wanted
+	files []rowArg // the arguments of args that say which files are wanted
 }
 
 // rowArg is one per-record argument.
@@ -66,7 +65,7 @@ type object struct {
 
 // compile prepares the per-record expressions of a step, and checks them by type.
 func (l *loader) compile(d *draft) {
-	d.rows = rows{scope: l.scope, types: d.in.body, fields: map[string][]sdk.Field{}, reads: newMentions()}
+	d.rows = rows{scope: l.scope, types: d.in.body, fields: map[string][]sdk.Field{}}
 	for _, address := range d.Receipts {
 		d.rows.fields[address] = l.steps[address].receiptFields()
 	}
@@ -117,13 +116,11 @@ func (l *loader) compileArg(d *draft, attr *hclsyntax.Attribute, arg sdk.Arg) (r
 	if e == nil {
 		return row, false
 	}
-	d.rows.reads.join(e.reads)
-	e.reads = d.rows.reads // all arguments share one evaluation context
 	if arg.Type == sdk.Files || arg.Type == sdk.FilesMap {
 		row.whole = e
 		return row, true
 	}
-	row.value = l.lower(d, attr.Expr, e)
+	row.value = l.lower(d, e, where)
 	return row, true
 }
 
@@ -177,23 +174,21 @@ func (l *loader) position(d *draft, expr hclsyntax.Expression, name string) stri
 }
 
 // lower takes apart what needs no cty: object constructors into their values, plain fields of the body into copies.
-func (l *loader) lower(d *draft, expr hclsyntax.Expression, e *evaluated) expression {
-	e = &evaluated{expr, e.where, e.arg, e.reads}
-	switch x := expr.(type) {
-	case *hclsyntax.ParenthesesExpr:
-		return l.lower(d, x.Expression, e)
+func (l *loader) lower(d *draft, e *evaluated, where place) expression {
+	switch x := e.expr.(type) {
 	case *hclsyntax.ScopeTraversalExpr:
 		if names, ok := bodyField(x.Traversal); ok && (e.arg.Type == sdk.Any || e.arg.Type == sdk.String) {
 			return &field{names, e.arg.Type, e}
 		}
 	case *hclsyntax.ObjectConsExpr:
-		if e.arg.Type != sdk.AnyMap && e.arg.Type != sdk.Any && e.arg.Type != sdk.StringMap {
-			return e
-		}
 		inner := e.arg
-		inner.Type = sdk.Any
-		if e.arg.Type == sdk.StringMap {
+		switch e.arg.Type {
+		case sdk.AnyMap, sdk.Any:
+			inner.Type = sdk.Any
+		case sdk.StringMap:
 			inner.Type = sdk.String
+		default:
+			return e
 		}
 		o := &object{dropNull: e.arg.Type == sdk.StringMap}
 		for _, item := range x.Items {
@@ -202,8 +197,13 @@ func (l *loader) lower(d *draft, expr hclsyntax.Expression, e *evaluated) expres
 				return e
 			}
 			inner.Name = e.arg.Name + "." + key.AsString()
+			m, ok := l.check(item.ValueExpr, where, inner.Name, d.in)
+			if !ok {
+				return e
+			}
+			value := &evaluated{item.ValueExpr, l.position(d, item.ValueExpr, inner.Name), inner, m}
 			o.names = append(o.names, key.AsString())
-			o.values = append(o.values, l.lower(d, item.ValueExpr, &evaluated{item.ValueExpr, l.position(d, item.ValueExpr, inner.Name), inner, e.reads}))
+			o.values = append(o.values, l.lower(d, value, where))
 		}
 		return o
 	}
@@ -227,35 +227,6 @@ func bodyField(tr hcl.Traversal) ([]string, bool) {
 		names = append(names, name)
 	}
 	return names, true
-}
-
-func (m *mentions) join(n *mentions) {
-	for a := range n.attrs {
-		m.attrs[a] = true
-	}
-	for a := range n.meta {
-		m.meta[a] = true
-	}
-	for a := range n.receipts {
-		m.receipts[a] = true
-	}
-	m.files, m.file = m.files || n.files, m.file || n.file
-	if n.body != nil {
-		if m.body == nil {
-			m.body = &path{sub: map[string]*path{}}
-		}
-		m.body.join(n.body)
-	}
-}
-
-func (p *path) join(q *path) {
-	p.whole = p.whole || q.whole
-	for name, sub := range q.sub {
-		if p.sub[name] == nil {
-			p.sub[name] = &path{sub: map[string]*path{}}
-		}
-		p.sub[name].join(sub)
-	}
 }
 
 // shape is an evaluation context in which everything about the record is unknown but its types.

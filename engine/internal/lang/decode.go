@@ -36,7 +36,7 @@ func (d *decoded) has(name string) bool {
 }
 
 func (d *decoded) text(name string) string {
-	if !d.has(name) {
+	if !d.has(name) || d.values[name].Type() != cty.String {
 		return ""
 	}
 	return d.values[name].AsString()
@@ -134,6 +134,10 @@ func sample(a sdk.Arg) string {
 	switch a.Type {
 	case sdk.String:
 		return `"…"`
+	case sdk.Number:
+		return "10"
+	case sdk.Bool:
+		return "true"
 	case sdk.Dur:
 		return `"5m"`
 	case sdk.Durs:

@@ -2,6 +2,7 @@ package lang
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -44,7 +45,7 @@ type Receipts func(address string) Receipt
 // disabled step answers what it would have wanted. An error names file, line and argument, never a value of the record.
 func (s *Step) Wants(rec Record, receipts Receipts) (bool, error) {
 	if s.rows.when != nil {
-		val, err := s.rows.when.value(newScope(rec, receipts, s.rows.when.reads, s))
+		val, err := s.rows.when.value(s.scope(rec, receipts))
 		if err != nil || val.IsNull() || val.False() {
 			return false, err
 		}
@@ -62,7 +63,7 @@ func (s *Step) WantedFiles(rec Record, receipts Receipts) ([]int, error) {
 	if len(s.rows.files) == 0 {
 		return nil, nil
 	}
-	sc := newScope(rec, receipts, s.rows.reads, s)
+	sc := s.scope(rec, receipts)
 	var all []int
 	for _, arg := range s.rows.files {
 		lists, err := arg.wanted(sc)
@@ -82,8 +83,8 @@ func (s *Step) RowArgs(rec Record, receipts Receipts) (json.RawMessage, error) {
 	if len(s.rows.args) == 0 {
 		return nil, nil
 	}
-	sc := newScope(rec, receipts, s.rows.reads, s)
-	out := []byte{'{'}
+	sc := s.scope(rec, receipts)
+	out := append(make([]byte, 0, 64), '{')
 	for _, arg := range s.rows.args {
 		if len(out) > 1 {
 			out = append(out, ',')
@@ -106,13 +107,25 @@ func (s *Step) RowArgs(rec Record, receipts Receipts) (json.RawMessage, error) {
 	return append(out, '}'), nil
 }
 
+// PerRecord names the arguments that are evaluated for each record, in the order of the component's declaration.
+func (s *Step) PerRecord() []string {
+	var names []string
+	for _, a := range s.rows.args {
+		if _, fixed := a.value.(constant); !fixed && (a.value != nil || a.whole != nil) {
+			names = append(names, a.Name)
+		}
+	}
+	return names
+}
+
 // About returns the id of the record that this one is about, "" for none. The expression gives the id, or an object with it.
 func (s *Step) About(rec Record) (string, error) {
 	e := s.rows.about
 	if e == nil {
 		return "", nil
 	}
-	val, err := e.value(newScope(rec, nil, e.reads, s))
+	sc := s.scope(rec, nil)
+	val, err := e.value(sc)
 	if err != nil || val.IsNull() {
 		return "", err
 	}
@@ -125,7 +138,7 @@ func (s *Step) About(rec Record) (string, error) {
 	if err != nil || id.IsNull() {
 		return "", fmt.Errorf("%s: wants a record's id, or an object with source, id and seq", e.where)
 	}
-	return newScope(rec, nil, e.reads, s).original(id.AsString()), nil
+	return sc.original(id.AsString()), nil
 }
 
 // named is a list of files under its name in a map.
@@ -247,7 +260,8 @@ func (s *Step) appendPerFile(dst []byte, arg rowArg, sc *scope) ([]byte, error) 
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			if dst, err = arg.value.append(dst, sc.withFile(index)); err != nil {
+			sc.file = index
+			if dst, err = arg.value.append(dst, sc); err != nil {
 				return nil, err
 			}
 		}
@@ -296,12 +310,15 @@ func (e *evaluated) append(dst []byte, s *scope) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if e.reads.normal {
+		return appendJSON(dst, val, nil), nil
+	}
 	return appendJSON(dst, val, s.original), nil
 }
 
 // value evaluates the expression and converts it to what the argument wants.
 func (e *evaluated) value(s *scope) (cty.Value, error) {
-	ctx, err := s.context()
+	ctx, err := s.context(e.reads)
 	if err != nil {
 		return cty.NilVal, fmt.Errorf("%s: %w", e.where, err)
 	}
@@ -309,7 +326,9 @@ func (e *evaluated) value(s *scope) (cty.Value, error) {
 	if diags.HasErrors() {
 		return cty.NilVal, fmt.Errorf("%s: %s", e.where, reason(diags))
 	}
-	val, _ = val.UnmarkDeep()
+	if val.ContainsMarked() {
+		val, _ = val.UnmarkDeep()
+	}
 	if !val.IsWhollyKnown() {
 		return cty.NilVal, fmt.Errorf("%s: the value needs what is missing in the environment", e.where)
 	}
@@ -330,6 +349,10 @@ func reason(diags hcl.Diagnostics) string {
 			continue
 		}
 		if call, ok := hcl.DiagnosticExtra[hclsyntax.FunctionCallDiagExtra](d); ok {
+			var m *mistake
+			if errors.As(call.FunctionCallError(), &m) {
+				return m.problem
+			}
 			return call.CalledFunctionName() + "() cannot work with these arguments"
 		}
 		return lowerFirst(d.Summary)

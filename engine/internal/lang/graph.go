@@ -52,6 +52,11 @@ func (l *loader) declareStep(b *hclsyntax.Block) {
 	l.order = append(l.order, d)
 	if decl, ok := l.components[b.Type+"."+s.Type]; ok {
 		d.component, s.Component, s.Plugin = decl.what, decl.what, decl.plugin
+		for _, a := range decl.what.Args {
+			if slices.Contains(sinkWords, a.Name) || slices.Contains(stepBlocks, a.Name) {
+				l.errorf(b.LabelRanges[0], "the plugin's author must rename it", "%s %q declares an argument %q, which is a word of weir itself", b.Type, s.Type, a.Name)
+			}
+		}
 		return
 	}
 	var types []string
@@ -228,7 +233,8 @@ func events() *flow {
 	return f
 }
 
-// join computes what flows into a step and out of it, and checks that the step understands it.
+// join computes what flows into a step and out of it, and checks that the step understands it. A component that makes another kind
+// makes another body: of what came in, only meta is still there. A new body of which nothing is published may hold anything.
 func (l *loader) join(d *draft) {
 	for _, in := range d.Inputs {
 		if in == Events {

@@ -78,6 +78,7 @@ type Step struct {
 	Plugin     string            // the plugin that declares the component
 	Connection *ConnectionConfig // nil = needs none
 
+	Sources  []string // where its records come from in the end: sources, and [Events]
 	Inputs   []string // addresses of sources and transforms, and [Events]
 	After    []string // sinks it runs after: named by "after", or implied by a mention of their receipts
 	Receipts []string // the sinks whose receipts it mentions
@@ -146,7 +147,8 @@ func Load(paths []string, opt Options) (*Pipeline, Diagnostics) {
 	return load(files, opt)
 }
 
-// Reload evaluates the arguments that depend on key files again and reports whether they changed. On a mistake Args stays as it is.
+// Reload evaluates the arguments that depend on key files again and reports whether they changed; Args and Fingerprint are then new.
+// On a mistake both stay as they are. Nobody may read them meanwhile; the methods for records may run.
 func (s *Step) Reload() (changed bool, diags Diagnostics) {
 	if s.reload == nil {
 		return false, nil

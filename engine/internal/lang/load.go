@@ -105,8 +105,8 @@ var reserved = []string{"module", "for_each", "test", "report", "lease"}
 
 func load(files []source, opt Options) (*Pipeline, Diagnostics) {
 	l := newLoader(files, opt)
-	blocks := l.parse(files)
-	if l.list.HasErrors() { // a file that does not parse would only give echoes
+	blocks, ok := l.parse(files)
+	if !ok { // a file that does not parse would only give echoes
 		return nil, l.sorted()
 	}
 	l.declareVariables(blocks["variable"])
@@ -172,13 +172,14 @@ func (l *loader) offer(p sdk.Plugin) (taken []string) {
 	return taken
 }
 
-// parse returns the blocks of all files by their word.
-func (l *loader) parse(files []source) map[string][]*hclsyntax.Block {
-	blocks := map[string][]*hclsyntax.Block{}
+// parse returns the blocks of all files by their word; ok is false when a file is no HCL.
+func (l *loader) parse(files []source) (blocks map[string][]*hclsyntax.Block, ok bool) {
+	blocks, ok = map[string][]*hclsyntax.Block{}, true
 	for _, f := range files {
 		file, diags := hclsyntax.ParseConfig(f.text, f.name, hcl.InitialPos)
 		l.addHCL(diags, nil)
 		if diags.HasErrors() {
+			ok = false
 			continue
 		}
 		body := file.Body.(*hclsyntax.Body)
@@ -191,7 +192,7 @@ func (l *loader) parse(files []source) map[string][]*hclsyntax.Block {
 			}
 		}
 	}
-	return blocks
+	return blocks, ok
 }
 
 func (l *loader) knownWord(b *hclsyntax.Block) bool {

@@ -25,7 +25,7 @@ const (
 	perRowAny              // and file
 )
 
-// mentions is what an expression, or a group of them, reads of a record.
+// mentions is what an expression reads of a record.
 type mentions struct {
 	attrs    map[string]bool // id, seq, key, kind, time
 	body     *path           // nil = nothing
@@ -33,6 +33,7 @@ type mentions struct {
 	files    bool
 	file     bool
 	receipts map[string]bool // addresses
+	normal   bool            // it makes safe names: what comes out is in normal form on purpose
 }
 
 // path is a tree of names read of the body; whole stops it.
@@ -43,11 +44,6 @@ type path struct {
 
 func newMentions() *mentions {
 	return &mentions{attrs: map[string]bool{}, meta: map[string]bool{}, receipts: map[string]bool{}}
-}
-
-// ofRecord reports whether anything depends on the record at all.
-func (m *mentions) ofRecord() bool {
-	return len(m.attrs) > 0 || m.body != nil || len(m.meta) > 0 || m.files || m.file || len(m.receipts) > 0
 }
 
 func (m *mentions) addBody(names []string) {
@@ -124,6 +120,7 @@ func (c *checker) wrong(at hcl.Range, remedy, format string, args ...any) {
 }
 
 func (c *checker) call(f *hclsyntax.FunctionCallExpr) {
+	c.normal = c.normal || f.Name == "safename"
 	switch _, known := c.functions[f.Name]; {
 	case !known:
 		c.wrong(f.NameRange, nearest(f.Name, slices.Collect(maps.Keys(c.functions))), "there is no function %q", f.Name)

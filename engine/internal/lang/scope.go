@@ -16,24 +16,24 @@ import (
 	"github.com/weir-etl/weir/sdk"
 )
 
-// scope is one record while a group of expressions is evaluated. Only what they mention is decoded.
+// scope is one record while expressions are evaluated. Only what they mention is decoded.
 type scope struct {
 	rec      Record
 	receipts Receipts
-	reads    *mentions
-	step     *Step
+	rows     *rows
 
 	body  gjson.Result
 	ready bool // body is read
-	ctx   *hcl.EvalContext
-	files []cty.Value
+	files cty.Value
+	list  []cty.Value // the elements of files
+	file  int         // the file of a per-file argument
 	// forms holds the texts of the record that are not in Unicode normal form C, by that form. cty knows strings in this form only,
 	// and content must arrive as it was sent: where an expression gives such a text whole, its own form is restored.
 	forms map[string]string
 }
 
-func newScope(rec Record, receipts Receipts, reads *mentions, step *Step) *scope {
-	return &scope{rec: rec, receipts: receipts, reads: reads, step: step}
+func (s *Step) scope(rec Record, receipts Receipts) *scope {
+	return &scope{rec: rec, receipts: receipts, rows: &s.rows}
 }
 
 // original is a text in the form that it has in the record.
@@ -90,12 +90,9 @@ func member(r gjson.Result, name string) (found gjson.Result) {
 	return found
 }
 
-// context is where the expressions find record and receipt.
-func (s *scope) context() (*hcl.EvalContext, error) {
-	if s.ctx != nil {
-		return s.ctx, nil
-	}
-	m := s.reads
+// context is where an expression finds record, file and receipt: as much of them as it mentions, so that its value does not depend
+// on what others mention.
+func (s *scope) context(m *mentions) (*hcl.EvalContext, error) {
 	record := map[string]cty.Value{}
 	for name := range m.attrs {
 		record[name] = s.attr(name)
@@ -107,37 +104,35 @@ func (s *scope) context() (*hcl.EvalContext, error) {
 		}
 		record["body"] = v
 	}
-	meta := make(map[string]cty.Value, len(m.meta))
-	for name := range m.meta {
-		meta[name] = s.str(s.rec.Meta(name))
+	if len(m.meta) > 0 {
+		meta := make(map[string]cty.Value, len(m.meta))
+		for name := range m.meta {
+			meta[name] = s.str(s.rec.Meta(name))
+		}
+		record["meta"] = cty.ObjectVal(meta)
 	}
-	record["meta"] = cty.ObjectVal(meta)
 	if m.files {
-		for i, f := range s.rec.Files() {
-			s.files = append(s.files, s.file(i, f))
-		}
-		record["files"] = cty.ListValEmpty(cty.Object(fileAttrs))
-		if len(s.files) > 0 {
-			record["files"] = cty.ListVal(s.files)
-		}
+		record["files"] = s.allFiles()
 	}
-	s.ctx = s.step.rows.scope.NewChild()
-	s.ctx.Variables = map[string]cty.Value{"record": cty.ObjectVal(record)}
+	ctx := s.rows.scope.NewChild()
+	ctx.Variables = map[string]cty.Value{"record": cty.ObjectVal(record)}
+	if m.file {
+		ctx.Variables["file"] = s.list[s.file]
+	}
 	if len(m.receipts) > 0 {
-		s.ctx.Variables["receipt"] = nest(m.receipts, s.receipt)
+		ctx.Variables["receipt"] = nest(m.receipts, s.receipt)
 	}
-	return s.ctx, nil
+	return ctx, nil
 }
 
-// withFile is the scope of one file.
-func (s *scope) withFile(index int) *scope {
-	if _, err := s.context(); err != nil || !s.reads.file {
-		return s // the expression meets the error, or needs no file
+func (s *scope) allFiles() cty.Value {
+	if s.files == cty.NilVal {
+		for i, f := range s.rec.Files() {
+			s.list = append(s.list, s.fileVal(i, f))
+		}
+		s.files = listVal(cty.Object(fileAttrs), s.list)
 	}
-	child := *s
-	child.ctx = s.ctx.NewChild()
-	child.ctx.Variables = map[string]cty.Value{"file": s.files[index]}
-	return &child
+	return s.files
 }
 
 func (s *scope) attr(name string) cty.Value {
@@ -162,7 +157,7 @@ func (s *scope) attr(name string) cty.Value {
 	panic("lang: record has no " + name)
 }
 
-func (s *scope) file(index int, f sdk.File) cty.Value {
+func (s *scope) fileVal(index int, f sdk.File) cty.Value {
 	return cty.ObjectVal(map[string]cty.Value{
 		"index": cty.NumberIntVal(int64(index)), "name": s.str(f.Name), "media_type": s.str(f.MediaType),
 		"size": cty.NumberIntVal(f.BestSize()), "size_claimed": cty.NumberIntVal(max(0, f.SizeClaimed)),
@@ -186,7 +181,7 @@ func (s *scope) receipt(address string) cty.Value {
 		files[i] = cty.NumberIntVal(int64(f))
 	}
 	attrs["urls"], attrs["files"] = listVal(cty.String, urls), listVal(cty.Number, files)
-	for _, f := range s.step.rows.fields[address] {
+	for _, f := range s.rows.fields[address] {
 		attrs[f.Name] = cty.NullVal(typeOf(f.Type))
 		b, err := json.Marshal(r.Fields[f.Name])
 		if err != nil {
@@ -208,15 +203,14 @@ func listVal(t cty.Type, vals []cty.Value) cty.Value {
 
 // tree builds the part of the body that is mentioned. A name that is mentioned and not there is null; what lies below it too.
 func (s *scope) tree(r gjson.Result, p *path, at string, depth int) (cty.Value, error) {
-	missing := !r.Exists() || r.Type == gjson.Null
-	if t, ok := s.step.rows.types[at]; ok && len(p.sub) == 0 {
-		if missing {
+	if t, ok := s.rows.types[at]; ok && len(p.sub) == 0 {
+		if !r.Exists() || r.Type == gjson.Null {
 			return cty.NullVal(typeOf(t)), nil
 		}
 		v, err := s.value(r, depth)
 		return fit(v, t), err
 	}
-	if len(p.sub) == 0 || p.whole && missing || !missing && !r.IsObject() {
+	if len(p.sub) == 0 || p.whole && !r.IsObject() {
 		return s.value(r, depth)
 	}
 	attrs := map[string]cty.Value{}
@@ -351,6 +345,9 @@ func appendNumber(dst []byte, f *big.Float) []byte {
 	if f.IsInf() {
 		return append(dst, "null"...)
 	}
+	if n, exact := f.Int64(); exact == big.Exact {
+		return strconv.AppendInt(dst, n, 10)
+	}
 	start := len(dst)
 	dst = f.Append(dst, 'f', -1)
 	if len(dst)-start > 60 && !f.IsInt() {
@@ -361,9 +358,22 @@ func appendNumber(dst []byte, f *big.Float) []byte {
 }
 
 func appendString(dst []byte, s string) []byte {
+	if isPlain(s) {
+		return append(append(append(dst, '"'), s...), '"')
+	}
 	b, err := json.Marshal(s)
 	if err != nil {
 		panic(err) // a string always has a JSON form
 	}
 	return append(dst, b...)
+}
+
+// isPlain reports whether JSON writes a text as it is: names and ids, mostly.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			return false
+		}
+	}
+	return true
 }

@@ -27,6 +27,8 @@ type Options struct {
 	Store Store // default Here
 	// ObjectKey finds seq and index of a file in an object's key, as its first two groups; default DefaultObjectKey.
 	ObjectKey *regexp.Regexp
+	// BodyKey finds the seq of a message in the key of its body, for CompareBodies; default DefaultBodyKey.
+	BodyKey *regexp.Regexp
 }
 
 // DefaultObjectKey fits keys that end in "SEQ-INDEX_name".
@@ -38,16 +40,28 @@ func Compare(t *truth.Truth, a *Archive, o Options) *Report {
 	if o.ObjectKey == nil {
 		o.ObjectKey = DefaultObjectKey
 	}
-	c := &comparer{
-		truth: t, options: o, bad: map[uint64]bool{},
-		report: &Report{First: t.First, Last: t.Last, Of: len(t.Messages), Differences: []Difference{}},
-	}
+	c := newComparer(t, o)
 	c.raw(a.Raw)
 	c.log(a.Log)
 	c.objects(a.Objects)
 	c.references(a)
 	c.addUp(a)
-	c.report.Equal = c.report.Of - len(c.bad)
+	return c.finish()
+}
+
+func newComparer(t *truth.Truth, o Options) *comparer {
+	c := &comparer{
+		truth: t, options: o, good: map[uint64]bool{},
+		report: &Report{First: t.First, Last: t.Last, Of: len(t.Messages), Differences: []Difference{}},
+	}
+	for _, m := range t.Messages {
+		c.good[m.Seq] = true
+	}
+	return c
+}
+
+func (c *comparer) finish() *Report {
+	c.report.Equal = len(c.good)
 	c.report.sort()
 	return c.report
 }
@@ -56,7 +70,7 @@ type comparer struct {
 	truth   *truth.Truth
 	options Options
 	report  *Report
-	bad     map[uint64]bool // seqs of messages that differ
+	good    map[uint64]bool // seqs of messages in which no difference was found
 }
 
 // differ notes a difference and counts it in a line of the table.
@@ -72,12 +86,7 @@ func (c *comparer) differ(l *Line, d Difference) {
 		l.Altered++
 	}
 	c.report.differ(d)
-	for _, m := range c.truth.Messages {
-		if m.Seq == d.Seq {
-			c.bad[d.Seq] = true
-			break
-		}
-	}
+	delete(c.good, d.Seq)
 }
 
 // field compares one value of a row.
@@ -268,7 +277,15 @@ func (c *comparer) attachments(l *Line, m truth.Message, row Row) {
 
 // objects compares the object store.
 func (c *comparer) objects(objects []Object) {
-	line := Line{Name: "OSS files >= 10 MiB", Arrived: len(objects)}
+	if c.options.Store == None && len(objects) == 0 {
+		return
+	}
+	c.stored("OSS files >= 10 MiB", objects, func(f truth.File) bool { return f.To == truth.OSS && c.options.Store == Here })
+}
+
+// stored compares objects with the files that should be there.
+func (c *comparer) stored(name string, objects []Object, wanted func(truth.File) bool) {
+	line := Line{Name: name, Arrived: len(objects)}
 	type place struct {
 		seq   uint64
 		index int
@@ -284,7 +301,7 @@ func (c *comparer) objects(objects []Object) {
 	}
 	for _, m := range c.truth.Messages {
 		for _, f := range m.Files {
-			if f.To != truth.OSS || c.options.Store != Here {
+			if !wanted(f) {
 				continue
 			}
 			line.Expected++
@@ -306,9 +323,7 @@ func (c *comparer) objects(objects []Object) {
 			c.differ(&line, Difference{"object", Extra, p.seq, o.Key, "", "", ""})
 		}
 	}
-	if c.options.Store != None || len(objects) > 0 {
-		c.report.Lines = append(c.report.Lines, line)
-	}
+	c.report.Lines = append(c.report.Lines, line)
 }
 
 func (c *comparer) object(l *Line, m truth.Message, f truth.File, o Object) {

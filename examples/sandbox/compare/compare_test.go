@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,10 +18,16 @@ import (
 	"github.com/weir-etl/weir/examples/sandbox/truth"
 )
 
-func newTruth(t *testing.T) *truth.Truth {
-	t.Helper()
+// generated is made once: its files are hashed, which takes half a second. No test changes it.
+var generated = sync.OnceValues(func() (*truth.Truth, error) {
 	start := time.Date(2026, 3, 2, 1, 0, 0, 0, time.UTC)
 	_, tr, err := corpus.Generate(corpus.Options{Messages: corpus.Smallest, Seed: 9, Start: start, Until: start.Add(5 * time.Hour)})
+	return tr, err
+})
+
+func newTruth(t *testing.T) *truth.Truth {
+	t.Helper()
+	tr, err := generated()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,5 +260,53 @@ func TestSearchFindsEveryWriting(t *testing.T) {
 	left, err = Search(tr, []string{data}, []string{spool})
 	if err != nil || left.Texts != 2 || len(left.Files) != 1 || left.Good() {
 		t.Errorf("got %+v, %v, want two messages found and one file left", left, err)
+	}
+}
+
+func TestBodies(t *testing.T) {
+	tr := newTruth(t)
+	build := func() ([]Object, map[string][]byte) {
+		var objects []Object
+		bodies := map[string][]byte{}
+		for _, m := range tr.Messages {
+			if m.Row == nil {
+				continue
+			}
+			body, err := json.Marshal(map[string]any{
+				"msgtype": m.Row.Type, "from": m.Row.From, "roomid": m.Row.RoomID, "tolist": m.Row.ToList, "msgtime_ms": m.Row.TimeMS,
+				"content": m.Row.Content,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			key := fmt.Sprintf("chat/%d_%s.json", m.Seq, m.ID)
+			objects, bodies[key] = append(objects, Object{Key: key, SHA256: "00"}), body
+			for _, f := range m.Files {
+				if f.To != truth.Nowhere {
+					objects = append(objects, Object{Key: fmt.Sprintf("media/%d-%d_x", m.Seq, f.Index), Size: f.Size, SHA256: f.SHA256})
+				}
+			}
+		}
+		return objects, bodies
+	}
+	objects, bodies := build()
+	if r := CompareBodies(tr, objects, bodies, Options{}); !r.Good() || r.Equal != 200 {
+		t.Errorf("a perfect bucket: %v %v", r.Differences, r.Sum)
+	}
+	if r := CompareBodies(tr, objects[1:], bodies, Options{}); r.Good() {
+		t.Error("a missing message: green")
+	}
+	if r := CompareBodies(tr, append(objects, objects[0]), bodies, Options{}); r.Good() {
+		t.Error("a doubled message: green")
+	}
+	i := slices.IndexFunc(objects, func(o Object) bool { return o.Size > 0 })
+	objects[i].SHA256 = "ff"
+	if r := CompareBodies(tr, objects, bodies, Options{}); r.Good() {
+		t.Error("an altered file: green")
+	}
+	objects, bodies = build()
+	bodies[objects[0].Key] = bytes.Replace(bodies[objects[0].Key], []byte(`"from":"`), []byte(`"from":"x`), 1)
+	if r := CompareBodies(tr, objects, bodies, Options{}); r.Good() {
+		t.Error("an altered message: green")
 	}
 }

@@ -19,9 +19,19 @@ func (r *Report) Print(w io.Writer) {
 	if !r.AddsUp {
 		verdict = "DOES NOT ADD UP"
 	}
-	half := (len(terms) + 1) / 2
-	fmt.Fprintln(w, lead+strings.Join(terms[:half], " + "))
-	fmt.Fprintln(w, indent+" + "+strings.Join(terms[half:], " + ")+"     "+verdict)
+	const inLine = 4
+	for i := 0; i < len(terms); i += inLine {
+		line := strings.Join(terms[i:min(i+inLine, len(terms))], " + ")
+		if i == 0 {
+			line = lead + line
+		} else {
+			line = indent + " + " + line
+		}
+		if i+inLine >= len(terms) {
+			line += "     " + verdict
+		}
+		fmt.Fprintln(w, line)
+	}
 	fmt.Fprintf(w, "  %-24s %9s %8s %8s %6s %8s\n", "", "expected", "arrived", "missing", "twice", "altered")
 	for _, l := range r.Lines {
 		fmt.Fprintf(w, "  %-24s %9d %8d %8d %6d %8d", l.Name, l.Expected, l.Arrived, l.Missing, l.Twice, l.Altered)

@@ -152,6 +152,9 @@ func TestTimesLeaveRoom(t *testing.T) {
 					t.Errorf("run %s: seq %d has only %s to be fetched in", run, m.Seq, deadline.Sub(start))
 				}
 			}
+			if run < polled && m.Time.After(start.Add(run/10)) {
+				t.Errorf("run %s: seq %d comes in after %s, when nobody asks again", run, m.Seq, m.Time.Sub(start))
+			}
 			if m.Time.After(tr.Holds.Add(-run / 3)) {
 				t.Errorf("run %s: seq %d comes in only %s before the end", run, m.Seq, tr.Holds.Sub(m.Time))
 			}

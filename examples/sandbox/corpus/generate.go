@@ -171,6 +171,9 @@ func (g *generator) recall(d, original *draft, delay time.Duration) {
 	d.after, d.delay, d.when = original, delay, original.when
 }
 
+// polled is a run in which an archive that asks every five minutes asks often enough.
+const polled = 30 * time.Minute
+
 // date gives every message and its files their times, and puts the messages in order.
 func (g *generator) date(drafts []*draft) {
 	run := g.options.Until.Sub(g.options.Start)
@@ -191,6 +194,10 @@ func (g *generator) date(drafts []*draft) {
 				d.at = late
 			}
 		case live:
+			if run < polled { // nobody would ask a second time
+				d.at = g.hour()
+				break
+			}
 			d.at = g.options.Start.Add(time.Duration(g.random.Int64N(int64(run * 3 / 10))))
 		}
 		d.at = d.at.Add(time.Duration(g.random.IntN(int(min(run/50, time.Minute).Milliseconds()))) * time.Millisecond).Truncate(time.Millisecond)

@@ -233,7 +233,7 @@ func (g *generator) place(p placed, at time.Time) {
 func (g *generator) delay(want time.Duration) time.Duration {
 	run := g.options.Until.Sub(g.options.Start)
 	switch {
-	case run < 30*time.Minute:
+	case run < polled:
 		return 0
 	case want == 0 || want > run/6:
 		return min(5*time.Minute, run/8)

@@ -58,7 +58,7 @@ func (g *generator) message(kind string) *draft {
 		d.payload = object{{"title", line}, {"description", g.sentence()}, {"link_url", g.fill("https://portal.example.com/l/{o}?a=1&b=<2>")},
 			{"image_url", g.fill("https://img.example.com/{p}/0")}}
 	case "weapp":
-		d.payload = object{{"title", line}, {"description", "客户需同意存档聊天记录"}, {"username", "gh_" + identifierLetters(r, 12) + "@app"}, {"displayname", "服务须知"}}
+		d.payload = object{{"title", line}, {"description", "客户需同意存档聊天记录"}, {"username", "gh_" + letters(r, 12) + "@app"}, {"displayname", "服务须知"}}
 	case "markdown":
 		d.talk.from = few(r, g.people.robots)
 		d.key, d.payload = "info", object{{"content", "## " + line + "\n> " + g.sentence() + "\n**" + g.sentence() + "**"}}
@@ -85,7 +85,7 @@ func (g *generator) message(kind string) *draft {
 	case "sphfeed":
 		d.payload = object{{"feed_type", 4}, {"sph_name", "云游天地旅行家"}, {"feed_desc", line + "\n\n#旅行#"}}
 	case "vote":
-		d.payload = object{{"votetitle", line}, {"voteitem", list{"A", g.sentence()}}, {"votetype", 101 + r.IntN(2)}, {"voteid", "vote" + identifierLetters(r, 16)}}
+		d.payload = object{{"votetitle", line}, {"voteitem", list{"A", g.sentence()}}, {"votetype", 101 + r.IntN(2)}, {"voteid", "vote" + letters(r, 16)}}
 	case "collect":
 		d.payload = object{{"room_name", "这是一个群"}, {"creator", few(r, staff)}, {"create_time", "2026-02-27 11:21:22"}, {"title", line},
 			{"details", list{object{{"id", uint64(1)<<63 + r.Uint64N(1<<62)}, {"ques", "表项1，文本"}, {"type", "Text"}}, object{{"id", 2}, {"ques", "日付"}, {"type", "Date"}}}}}
@@ -94,11 +94,11 @@ func (g *generator) message(kind string) *draft {
 	case "switch":
 		d.action, d.talk = "switch", conversation{from: few(r, staff)}
 	case "meeting_voice_call":
-		d.beside, d.withoutRoom, d.talk.room = object{{"voiceid", "gr" + identifierLetters(r, 32)}}, true, ""
+		d.beside, d.withoutRoom, d.talk.room = object{{"voiceid", "gr" + letters(r, 32)}}, true, ""
 		d.talk.to = d.talk.to[:1]
 		return g.media(d, file{format: "mp4", size: g.size(200<<10, 12), unnamed: true})
 	case "voip_doc_share":
-		d.beside, d.withoutRoom, d.talk.room = object{{"voipid", "gr" + identifierLetters(r, 32)}}, true, ""
+		d.beside, d.withoutRoom, d.talk.room = object{{"voipid", "gr" + letters(r, 32)}}, true, ""
 		d.talk.to = d.talk.to[:1]
 		return g.media(d, file{name: g.fill("欢迎使用微盘 {o}.pdf.pdf"), format: "pdf", size: g.size(150<<10, 16)})
 	default:

@@ -62,8 +62,8 @@ func (g *generator) fill(line string) string {
 	r := g.random
 	g.orders++
 	return strings.NewReplacer(
-		"{o}", fmt.Sprintf("PO-%05d%s", 10000+g.orders, strings.ToUpper(identifierLetters(r, 3))),
-		"{p}", fmt.Sprintf("RX-%04d-%s", r.IntN(10000), strings.ToUpper(identifierLetters(r, 4))),
+		"{o}", fmt.Sprintf("PO-%05d%s", 10000+g.orders, strings.ToUpper(letters(r, 3))),
+		"{p}", fmt.Sprintf("RX-%04d-%s", r.IntN(10000), strings.ToUpper(letters(r, 4))),
 		"{q}", fmt.Sprint(2+r.IntN(998)),
 		"{y}", fmt.Sprintf("%d,%03d.%02d", 1+r.IntN(900), r.IntN(1000), r.IntN(100)),
 		"{d}", fmt.Sprintf("%d月%d日", 1+r.IntN(12), 1+r.IntN(28)),
@@ -71,7 +71,7 @@ func (g *generator) fill(line string) string {
 	).Replace(line)
 }
 
-func identifierLetters(r *rand.Rand, n int) string {
+func letters(r *rand.Rand, n int) string {
 	b := make([]byte, n)
 	for i := range b {
 		b[i] = byte('a' + r.IntN(26))
