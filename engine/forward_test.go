@@ -108,5 +108,8 @@ sink "s" "b" { input = transform.t.a }
 		t.Fatal(err)
 	}
 	e.machine.Start()
+	for i := range e.steps {
+		e.machine.Step(e.Clock.Now(), flow.Available{Step: i, Up: true})
+	}
 	return e
 }
