@@ -8,137 +8,190 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/weir-etl/weir/engine/internal/flow"
+	"github.com/weir-etl/weir/engine/internal/lang"
+	"github.com/weir-etl/weir/engine/internal/state"
 )
 
 // Socket is where a running engine listens for the other commands: HTTP over a unix socket in its data directory, for its owner alone.
 func Socket(dir string) string { return filepath.Join(dir, "weir.sock") }
 
+// maxSocketPath is what the address of a unix socket holds on every system: 104 bytes with the final zero on macOS and BSD.
+const maxSocketPath = 103
+
+// reach calls f with a path of the socket that is short enough, through a link where the data directory lies too deep.
+func reach(dir string, f func(path string) error) error {
+	path := Socket(dir)
+	if len(path) <= maxSocketPath {
+		return f(path)
+	}
+	target, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	private, err := os.MkdirTemp("", "weir-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(private)
+	link := filepath.Join(private, "d")
+	if err := os.Symlink(target, link); err != nil {
+		return err
+	}
+	return f(Socket(link))
+}
+
 // listen serves the socket until ctx ends.
 func (e *Engine) listen(ctx context.Context) error {
-	path := Socket(e.Dir)
-	os.Remove(path) // of an engine that was killed: the state's lock says that none runs
-	old := umask(0o177)
-	l, err := net.Listen("unix", path)
-	umask(old)
+	os.Remove(Socket(e.Dir)) // of an engine that was killed: the state's lock says that none runs
+	var l net.Listener
+	err := reach(e.Dir, func(path string) error {
+		old := umask(0o177)
+		defer umask(old)
+		unix, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+		if err == nil {
+			unix.SetUnlinkOnClose(false) // the path may be gone by then
+			l = unix
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /status", e.ask(func(*http.Request) (any, error) { return e.status(), nil }))
-	mux.HandleFunc("GET /owed", e.ask(func(r *http.Request) (any, error) { return e.entries(r.FormValue("dead") == "true"), nil }))
-	mux.HandleFunc("POST /want", e.ask(e.want))
+	handle(mux, "GET /status", func(r *http.Request) (Status, error) {
+		var s Status
+		err := e.ask(r, func() { s = e.status() })
+		return s, err
+	})
+	handle(mux, "GET /owed", e.listOwed)
+	handle(mux, "POST /retry", func(r *http.Request) (Effect, error) { return e.want(r, false) })
+	handle(mux, "POST /drop", func(r *http.Request) (Effect, error) { return e.want(r, true) })
+	handle(mux, "GET /state", func(*http.Request) (StateInfo, error) { return describe(e.db, e.Dir, e.Pipeline.Name) })
+	handle(mux, "POST /since", func(r *http.Request) (Since, error) {
+		var o Outline
+		if err := json.NewDecoder(http.MaxBytesReader(nil, r.Body, 8<<20)).Decode(&o); err != nil {
+			return Since{}, err
+		}
+		snapshot, err := e.db.Load(e.Pipeline.Name)
+		return o.since(snapshot), err
+	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, MaxHeaderBytes: 1 << 16}
-	e.background.Go(func() { server.Serve(l) }) // ends with Close
+	e.background.Go(func() { server.Serve(l) }) // ends with Shutdown
 	e.background.Go(func() {
 		<-ctx.Done()
-		server.Close()
-		os.Remove(path)
+		os.Remove(Socket(e.Dir))
+		server.Shutdown(context.Background()) // waits for those who read the state; none of them waits for the loop any more
 	})
 	return nil
 }
 
-// ask runs f in the loop and answers with its value as JSON.
-func (e *Engine) ask(f func(r *http.Request) (any, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		type answer struct {
-			value any
-			err   error
-		}
-		got := make(chan answer, 1) // the loop must not wait for a client that went away
-		e.post(func() {
-			v, err := f(r)
-			got <- answer{v, err}
-		})
-		select {
-		case a := <-got:
-			if a.err != nil {
-				http.Error(w, a.err.Error(), http.StatusBadRequest)
-				return
-			}
+// errStopping tells a client that its request came too late.
+var errStopping = errors.New("the engine is stopping")
+
+// handle answers a request with the value of f as JSON.
+func handle[T any](mux *http.ServeMux, pattern string, f func(r *http.Request) (T, error)) {
+	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		value, err := f(r)
+		switch {
+		case errors.Is(err, ErrNoStep):
+			http.Error(w, err.Error(), http.StatusNotFound)
+		case errors.Is(err, errStopping):
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		case err != nil:
+			http.Error(w, err.Error(), http.StatusBadRequest)
+		default:
 			w.Header().Set("Content-Type", "application/json")
-			json.NewEncoder(w).Encode(a.value)
-		case <-r.Context().Done():
-		case <-e.ctx.Done():
-			http.Error(w, "the engine is stopping", http.StatusServiceUnavailable)
+			json.NewEncoder(w).Encode(value) // a client that went away does not care
 		}
+	})
+}
+
+// ask runs f in the loop and waits for it. What f writes may be read when the answer is nil.
+func (e *Engine) ask(r *http.Request, f func()) error {
+	done := make(chan struct{})
+	e.post(func() {
+		f()
+		close(done)
+	})
+	select {
+	case <-done:
+		return nil
+	case <-r.Context().Done():
+		return r.Context().Err()
+	case <-e.ctx.Done():
+		return errStopping
 	}
 }
 
-// Entry is one owed row or dead letter, as far as it can be told without opening it.
-type Entry struct {
-	Step     string     `json:"step"`
-	ID       string     `json:"id"`
-	Seq      uint64     `json:"seq,omitempty"`
-	Dead     bool       `json:"dead,omitempty"`
-	Cause    string     `json:"cause,omitempty"`
-	Code     string     `json:"code,omitempty"`
-	Detail   string     `json:"detail,omitempty"`
-	Since    time.Time  `json:"since"`
-	Due      *time.Time `json:"due,omitempty"`
-	Deadline *time.Time `json:"deadline,omitempty"`
-	Tries    int        `json:"tries,omitempty"`
-	Kept     bool       `json:"kept,omitempty"`
-	Planned  bool       `json:"planned,omitempty"` // a second time that the step itself asked for
+// listOwed answers what is owed, or dead. The loop only says which rows; their parcels are read beside it.
+func (e *Engine) listOwed(r *http.Request) (Listing, error) {
+	p, err := e.picked(r)
+	if err != nil {
+		return Listing{}, err
+	}
+	var owings []state.Owing
+	if err := e.ask(r, func() { owings = e.owings(p) }); err != nil {
+		return Listing{}, err
+	}
+	return p.list(owings, e.readParcel)
 }
 
-// maxEntries bounds a listing; counts come with the status.
-const maxEntries = 1000
-
-// entries lists what is owed, or dead, oldest first.
-func (e *Engine) entries(dead bool) []Entry {
-	list := []Entry{}
+// owings is what the machine holds of the picked step; of the loop.
+func (e *Engine) owings(p *Pick) (list []state.Owing) {
 	for _, s := range e.steps {
+		if p.Step != "" && p.Step != s.address {
+			continue
+		}
 		for _, h := range e.machine.Holdings(s.index) {
-			var p *parcel
-			for _, g := range h.Groups {
-				if g.Dead != dead {
-					continue
-				}
-				for _, row := range g.Rows {
-					if len(list) == maxEntries {
-						return list
-					}
-					if p == nil {
-						var err error
-						if p, err = e.readParcel(h.Parcel); err != nil {
-							e.Log.Error("parcel cannot be read", "parcel", h.Parcel, "error", err)
-							return list
-						}
-					}
-					list = append(list, entryOf(s.address, g, p, int(row)))
-				}
-			}
+			list = append(list, e.owing(h))
 		}
 	}
 	return list
 }
 
-func entryOf(step string, g flow.Group, p *parcel, row int) Entry {
-	n := Entry{Step: step, ID: p.at.ID(row), Seq: p.at.Seq(row), Dead: g.Dead, Cause: g.Cause, Code: g.Code, Detail: g.Detail,
-		Since: g.Since, Tries: g.Tries, Kept: g.Kept, Planned: g.Revisit}
-	if !g.Due.IsZero() {
-		n.Due = &g.Due
+// want makes owed entries due, replays dead letters, or drops either. Entries that are on their way at the moment stay as they are.
+func (e *Engine) want(r *http.Request, drop bool) (Effect, error) {
+	p, err := e.picked(r)
+	if err != nil {
+		return Effect{}, err
 	}
-	if !g.Deadline.IsZero() {
-		n.Deadline = &g.Deadline
-	}
-	return n
+	var done Effect
+	err = e.ask(r, func() {
+		done.Entries = p.count(e.owings(p))
+		for _, s := range e.steps {
+			if p.Step != "" && p.Step != s.address {
+				continue
+			}
+			w := flow.Wanted{Step: s.index, Dead: p.Dead, Drop: drop}
+			if p.ids == nil {
+				e.step(w)
+			}
+			for w.ID = range p.ids {
+				e.step(w)
+			}
+		}
+		if drop {
+			done.Entries -= p.count(e.owings(p))
+		}
+	})
+	return done, err
 }
 
-// want makes owed entries due, replays dead letters, or drops either.
-func (e *Engine) want(r *http.Request) (any, error) {
-	step, id := r.FormValue("step"), r.FormValue("id")
-	i, ok := e.byName[step]
-	if !ok {
-		return nil, errors.New("no step " + step)
+// picked reads a Pick from a request.
+func (e *Engine) picked(r *http.Request) (*Pick, error) {
+	limit, _ := strconv.Atoi(r.FormValue("limit")) // the client's own: see Pick.values
+	p := &Pick{Dead: r.FormValue("dead") == "true", Step: r.FormValue("step"), ID: r.FormValue("id"), Body: r.FormValue("body") == "true", Limit: limit}
+	addresses := []string{lang.Events}
+	for _, s := range e.steps {
+		addresses = append(addresses, s.address)
 	}
-	w := flow.Wanted{Step: i, Dead: r.FormValue("dead") == "true", Drop: r.FormValue("drop") == "true"}
-	if id != "" {
-		w.ID = e.identity(e.steps[i].upstream, id)
+	for _, m := range e.Pipeline.Moved {
+		addresses = append(addresses, m.From) // under which older identities were hashed
 	}
-	e.step(w)
-	return e.status(), nil
+	p.identify(e.idKey, addresses)
+	return p, p.known(addresses...)
 }

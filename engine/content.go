@@ -85,7 +85,6 @@ func (e *Engine) About(i int, r flow.Ref) uint64 {
 type lotFacts struct {
 	receipts map[cellKey]*cell
 	spooled  map[int32][]string // spool files by row of the first batch
-	keeping  bool               // some of them are about to be kept: they go with the lot, not before
 }
 
 type cellKey struct {

@@ -107,14 +107,14 @@ type step struct {
 	awaits     []int         // sinks whose receipts it mentions
 	onlySome   bool          // when, or files only: rows have to be asked about
 	proc       *process
+	pace       *pace // the step's own limit; that of its connection is the process's
 	source     *source
 }
 
 // newEngine loads the state and builds the machine on it.
 func newEngine(o Options, db *state.DB) (*Engine, error) {
-	idKey := sha256.Sum256(append([]byte("weir identity "), o.Key...))
 	e := &Engine{
-		Options: o, db: db, idKey: idKey[:], byName: map[string]int{},
+		Options: o, db: db, idKey: identityKey(o.Key), byName: map[string]int{},
 		events:  make(chan func(), 64), // producers wait for room; the loop never sends to itself
 		commits: newCommits(), failed: make(chan error, 1),
 		batches: map[flow.Batch]*held{}, lots: map[uint64]*lotFacts{}, procs: map[string]*process{}, started: o.Clock.Now(),
@@ -184,6 +184,9 @@ func (e *Engine) stranded(s state.Snapshot) []string {
 func (e *Engine) graph() flow.Config {
 	var cfg flow.Config
 	cfg.Limits.Rescue = e.Pipeline.Rescue
+	if e.Once {
+		cfg.Limits.Until = e.Until
+	}
 	cfg.Seed = uint64(time.Now().UnixNano())
 	listens := false
 	for _, s := range e.Pipeline.Steps {
@@ -285,15 +288,26 @@ func (e *Engine) order() []*lang.Step {
 
 // identity is the hash of (source, id).
 func (e *Engine) identity(source int, id string) uint64 {
-	h := sha256.New()
-	h.Write(e.idKey)
-	if source >= 0 {
-		h.Write([]byte(e.steps[source].address))
+	if source < 0 {
+		return identity(e.idKey, "", id)
 	}
+	return identity(e.idKey, e.steps[source].address, id)
+}
+
+// identity is the hash of an id of the source with this address; "" = of several.
+func identity(key []byte, source, id string) uint64 {
+	h := sha256.New()
+	h.Write(key)
+	h.Write([]byte(source))
 	h.Write([]byte{0})
 	h.Write([]byte(id))
 	var sum [32]byte
 	return binary.BigEndian.Uint64(h.Sum(sum[:0])) | 1 // 0 means none
+}
+
+func identityKey(stateKey []byte) []byte {
+	key := sha256.Sum256(append([]byte("weir identity "), stateKey...))
+	return key[:]
 }
 
 // post hands work to the loop.

@@ -130,7 +130,7 @@ func (e *Engine) start(ctx context.Context) error {
 		}
 		p := e.process(s)
 		p.steps = append(p.steps, s)
-		s.proc = p
+		s.proc, s.pace = p, newPace(e.Clock, s.Limit)
 	}
 	var err error
 	if e.sockets, err = host.Folder(e.Dir); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/weir-etl/weir/engine/internal/flow"
 	"github.com/weir-etl/weir/engine/internal/host"
+	"github.com/weir-etl/weir/engine/internal/lang"
 	"github.com/weir-etl/weir/sdk/protocol"
 )
 
@@ -18,6 +19,7 @@ type process struct {
 	plugin string
 	name   string // for logs
 	steps  []*step
+	pace   *pace // of the connection
 	log    hclog.Logger
 
 	mu      sync.Mutex
@@ -28,19 +30,28 @@ type process struct {
 
 // process finds or makes the process of a step.
 func (e *Engine) process(s *step) *process {
+	name := processName(s.Step)
+	p := e.procs[name]
+	if p == nil {
+		p = &process{e: e, plugin: s.Plugin, name: name, log: e.Log.Named(s.Plugin), up: make(chan struct{})}
+		if s.Connection != nil {
+			p.pace = newPace(e.Clock, s.Connection.Limit)
+		}
+		e.procs[name] = p
+	}
+	return p
+}
+
+// processName tells processes apart.
+func processName(s *lang.Step) string {
 	name := s.Plugin
 	if s.Connection != nil {
 		name += " " + s.Connection.Address
 	}
 	if s.Isolate {
-		name += " " + s.address
+		name += " " + s.Address
 	}
-	p := e.procs[name]
-	if p == nil {
-		p = &process{e: e, plugin: s.Plugin, name: name, log: e.Log.Named(s.Plugin), up: make(chan struct{})}
-		e.procs[name] = p
-	}
-	return p
+	return name
 }
 
 // run keeps the process running until ctx ends.

@@ -20,9 +20,8 @@ type source struct {
 	e    *Engine
 	step *step
 
-	position []byte // behind the last page received; of the reading goroutine
-	seen     seqs   // of the loop
-	last     flow.Batch
+	position []byte              // behind the last page received; of the reading goroutine
+	seen     seqs                // of the loop
 	pages    map[flow.Batch]page // not yet settled; of the loop
 
 	mu     sync.Mutex
@@ -45,10 +44,9 @@ func newSource(e *Engine, s *step, snapshot state.Snapshot) (*source, error) {
 	for _, c := range snapshot.Checkpoints {
 		if c.Source == s.address {
 			src.position = c.Position
-			if len(c.Stats) > 0 {
-				if err := json.Unmarshal(c.Stats, &src.seen); err != nil {
-					return nil, err
-				}
+			var err error
+			if src.seen, err = readSeqs(c.Stats); err != nil {
+				return nil, err
 			}
 		}
 	}
@@ -128,6 +126,7 @@ func (s *source) read(ctx context.Context, client *protocol.Client, handle uint6
 		if err != nil {
 			return got, err
 		}
+		s.e.Failpoint("fetch")
 		if p.Batch == nil {
 			p.Batch = protocol.FromRecords(nil)
 		}

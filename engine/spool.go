@@ -56,9 +56,10 @@ func (l *lotFacts) spool(root int32, name string) {
 	}
 }
 
-// release removes the files of a row that no step works on any more. A file that is about to be kept was linked by then or is not owed.
+// release removes the files of a row that no step works on any more. Those of a row that is about to be kept
+// go with its lot.
 func (s *spool) release(l *lotFacts, root int32) {
-	if l == nil || l.keeping {
+	if l == nil {
 		return
 	}
 	for _, name := range l.spooled[root] {
@@ -72,7 +73,6 @@ func (s *spool) forget(l *lotFacts) {
 	if l == nil {
 		return
 	}
-	l.keeping = false
 	for root := range l.spooled {
 		s.release(l, root)
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/weir-etl/weir/engine/internal/state"
@@ -12,7 +13,7 @@ type Status struct {
 	Pipeline string         `json:"pipeline"`
 	Running  bool           `json:"running"`
 	Now      time.Time      `json:"now"`
-	Started  time.Time      `json:"started"`
+	Started  time.Time      `json:"started,omitzero"` // zero = not running; then steps count what is owed and nothing else
 	NextDue  *time.Time     `json:"next_due,omitempty"`
 	Sources  []SourceStatus `json:"sources"`
 	Steps    []StepStatus   `json:"steps"`
@@ -44,6 +45,8 @@ type StepStatus struct {
 	Dead     int    `json:"dead"`
 	Down     string `json:"down,omitempty"` // code of the outage while its breaker is open
 	Units    int    `json:"under_way"`
+	Stranded bool   `json:"stranded,omitempty"`  // the pipeline no longer has this step
+	NoRescue int    `json:"no_rescue,omitempty"` // of Owed: so near to the deadline that a running engine would fetch and keep their files
 }
 
 // status looks at everything; of the loop.
@@ -57,9 +60,7 @@ func (e *Engine) status() Status {
 			continue
 		}
 		if s.source != nil {
-			q := &s.source.seen
-			st.Sources = append(st.Sources, SourceStatus{Address: s.address, Records: q.Records, First: q.First, Last: q.Last,
-				Missing: q.missing(), Holes: q.Holes, Fetched: q.Fetched, Drained: e.machine.Drained(s.index)})
+			st.Sources = append(st.Sources, s.source.seen.status(s.address, e.machine.Drained(s.index)))
 			continue
 		}
 		w := e.machine.Watch(s.index)
@@ -71,6 +72,19 @@ func (e *Engine) status() Status {
 		st.Steps = append(st.Steps, line)
 	}
 	return st
+}
+
+// status is what a source's count says.
+func (q *seqs) status(address string, drained bool) SourceStatus {
+	return SourceStatus{Address: address, Records: q.Records, First: q.First, Last: q.Last, Missing: q.missing(), Holes: q.Holes, Fetched: q.Fetched, Drained: drained}
+}
+
+// readSeqs reads what a checkpoint says beside its position.
+func readSeqs(stats []byte) (q seqs, err error) {
+	if len(stats) > 0 {
+		err = json.Unmarshal(stats, &q)
+	}
+	return q, err
 }
 
 func (e *Engine) summary() Summary {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"github.com/weir-etl/weir/engine/internal/flow"
 	"github.com/weir-etl/weir/engine/internal/lang"
@@ -23,6 +24,12 @@ type job struct {
 
 // call gathers the rows of a call and sends them off.
 func (e *Engine) call(c flow.Call) {
+	j := e.job(c)
+	e.background.Go(func() { e.work(j) })
+}
+
+// job gathers the rows of a call and the receipts that its step mentions.
+func (e *Engine) job(c flow.Call) *job {
 	s := e.steps[c.Step]
 	j := &job{call: c, step: s}
 	var parts []protocol.Part
@@ -53,7 +60,7 @@ func (e *Engine) call(c flow.Call) {
 			}
 		}
 	}
-	e.background.Go(func() { e.work(j) })
+	return j
 }
 
 // row finds the batch and row at a position of the call.
@@ -108,10 +115,14 @@ func (e *Engine) work(j *job) {
 	case client == nil:
 		err = &protocol.GoneError{Plugin: s.Plugin, Step: s.address, Err: errors.New("not running")}
 	default:
-		err = client.Work(e.ctx, handle, w, func(a protocol.Answer) error {
-			e.post(func() { e.answer(j, a, position) })
-			return nil
-		})
+		if err = errors.Join(s.pace.wait(e.ctx), s.proc.pace.wait(e.ctx)); err == nil {
+			e.Failpoint(s.address + ".call")
+			err = client.Work(e.ctx, handle, w, func(a protocol.Answer) error {
+				e.Failpoint(s.address + ".answer")
+				e.post(func() { e.answer(j, a, position) })
+				return nil
+			})
+		}
 	}
 	ret := flow.Returned{Call: j.call.ID, Failure: failure(err)}
 	if err != nil {
@@ -153,6 +164,9 @@ func (e *Engine) arguments(j *job) ([]json.RawMessage, map[int32]error) {
 			receipts = e.readReceipts(j.cells[i], j.batch, i)
 		}
 		a, err := s.RowArgs(view{j.batch, i}, receipts)
+		if err == nil && j.call.For >= 0 && s.Component.MakesFiles {
+			a, err = e.narrow(a, e.steps[j.call.For], j.batch, i)
+		}
 		if err != nil {
 			if bad == nil {
 				bad = map[int32]error{}
@@ -167,8 +181,38 @@ func (e *Engine) arguments(j *job) ([]json.RawMessage, map[int32]error) {
 	return args, bad
 }
 
+// narrow asks the maker of files for those alone that were here before and that the owed step wants again. Others have a plan of their own.
+func (e *Engine) narrow(args json.RawMessage, owed *step, b *protocol.Batch, row int) (json.RawMessage, error) {
+	wanted, err := owed.WantedFiles(view{b, row}, nil)
+	if err != nil {
+		return nil, err
+	}
+	known := []int{}
+	files := b.Files(row)
+	for _, i := range wanted {
+		if i < len(files) && files[i].SHA256 != "" {
+			known = append(known, i)
+		}
+	}
+	if len(known) == 0 {
+		return args, nil
+	}
+	object := map[string]json.RawMessage{}
+	if err := json.Unmarshal(args, &object); err != nil {
+		return nil, fmt.Errorf("arguments: %w", err)
+	}
+	if object["files"], err = json.Marshal(known); err != nil {
+		return nil, err
+	}
+	return json.Marshal(object)
+}
+
 // answer takes what a plugin said of rows of a call. position maps the rows it was sent to those of the call.
 func (e *Engine) answer(j *job, a protocol.Answer, position []uint32) {
+	e.step(e.answered(j, a, position))
+}
+
+func (e *Engine) answered(j *job, a protocol.Answer, position []uint32) flow.Answered {
 	ev := flow.Answered{Call: j.call.ID}
 	s := j.step
 	sink := s.Kind == sdk.KindSink
@@ -197,7 +241,7 @@ func (e *Engine) answer(j *job, a protocol.Answer, position []uint32) {
 	if a.Outputs != nil {
 		e.outputs(j, a, position, &ev)
 	}
-	e.step(ev)
+	return ev
 }
 
 // outputs registers what a transform made.

@@ -177,11 +177,13 @@ type counters struct {
 	Uploads int                 `json:"oss_uploads_open"` // multipart uploads neither completed nor aborted
 }
 
-func (c *control) counters(url.Values) (any, error) {
+func (c *control) counters(url.Values) (any, error) { return c.look(), nil }
+
+func (c *control) look() counters {
 	return counters{
 		Now: c.clock.Now().UTC(), WeCom: c.wecom.Calls(c.corp.ID), Kintone: c.kintone.Counters(), OSS: c.oss.Counts(),
 		Uploads: len(c.oss.Uploads()),
-	}, nil
+	}
 }
 
 // post sends a command to the sandbox whose folder is dir, and returns its answer.

@@ -5,6 +5,7 @@
 //	weir-sandbox compare --dir DIR [--data DIR] [--spool DIR]     reads the archive back and holds it against the truth
 //	weir-sandbox tamper --dir DIR                                 spoils the archive in every way, and shows that compare notices
 //	weir-sandbox fault --dir DIR kintone=refuse                   takes a service away; kintone=off brings it back
+//	weir-sandbox demo [--tamper]                                  the main job under three kills and an outage, then the comparison
 //
 // FILE holds the environment of the pipelines, and is written last: when it is there, everything runs. DIR gets truth.json,
 // compare.json (how to read the services back), control (the address of the control) and keys/ (the company's private keys).
@@ -35,7 +36,7 @@ type usage struct{ error }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	commands := map[string]func(context.Context, []string, io.Writer, io.Writer) error{
-		"compare": compareCommand, "tamper": tamperCommand, "fault": faultCommand,
+		"compare": compareCommand, "tamper": tamperCommand, "fault": faultCommand, "demo": demoCommand,
 	}
 	command := sandboxCommand
 	if len(args) > 0 && commands[args[0]] != nil {

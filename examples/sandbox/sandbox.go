@@ -38,6 +38,9 @@ type options struct {
 	lateKey  bool
 }
 
+// firstInstant is when a sandbox starts unless it is told otherwise: a Monday morning in China.
+const firstInstant = "2026-03-02T09:00:00+08:00"
+
 func sandboxCommand(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var o options
 	flags := flag.NewFlagSet("weir-sandbox", flag.ContinueOnError)
@@ -47,7 +50,7 @@ func sandboxCommand(ctx context.Context, args []string, stdout, stderr io.Writer
 	flags.StringVar(&o.dir, "dir", "", "folder for truth and keys (required)")
 	flags.StringVar(&o.env, "env", "", "file to write the pipelines' environment to, last of all (required)")
 	flags.StringVar(&o.corp, "corp", "seed", `"seed", or "pages": 20 messages of 2020 that the official library has confirmed`)
-	start := flags.String("start", "2026-03-02T09:00:00+08:00", "simulated instant at which the sandbox starts")
+	start := flags.String("start", firstInstant, "simulated instant at which the sandbox starts")
 	flags.DurationVar(&o.span, "span", 0, "simulated time from the start to the instant for which the truth holds (default 5h, 3m at speed 1)")
 	flags.Float64Var(&o.speed, "speed", 0, "simulated seconds in a real one (default: so that the span takes half a minute, and 20 ms more for each message)")
 	flags.StringVar(&o.library, "library", "", "path of libWeWorkFinanceSdk_C.so, for pipelines that load it; it runs at speed 1 only")
@@ -67,6 +70,18 @@ func sandboxCommand(ctx context.Context, args []string, stdout, stderr io.Writer
 	if o.library != "" && o.speed != 0 && o.speed != 1 {
 		return usage{fmt.Errorf("--library keeps its own time: speed %g is not possible", o.speed)}
 	}
+	s, err := newSandbox(o.paced())
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	s.tell(stdout)
+	<-ctx.Done()
+	return nil
+}
+
+// paced fills in span and speed where they were left open.
+func (o options) paced() options {
 	if o.library != "" {
 		o.speed = 1
 	}
@@ -80,14 +95,7 @@ func sandboxCommand(ctx context.Context, args []string, stdout, stderr io.Writer
 		real := 30*time.Second + time.Duration(o.messages)*20*time.Millisecond
 		o.speed = max(1, float64(int(o.span/real)))
 	}
-	s, err := newSandbox(o)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	s.tell(stdout)
-	<-ctx.Done()
-	return nil
+	return o
 }
 
 // sandbox is everything that runs.
@@ -255,8 +263,8 @@ func (s *sandbox) reading() reading {
 	return r
 }
 
-// environment is what the pipelines in the folder pipelines run with.
-func (s *sandbox) environment() string {
+// variables are what the pipelines in the folder pipelines run with.
+func (s *sandbox) variables() map[string]string {
 	o := s.options
 	bucket, client := ossBucket, "plain"
 	if o.noOSS {
@@ -293,6 +301,12 @@ func (s *sandbox) environment() string {
 			"S3_ACCESS_KEY_ID": s3ID, "S3_ACCESS_KEY_SECRET": s3Secret,
 		})
 	}
+	return values
+}
+
+// environment writes the variables as a file that a shell can source.
+func (s *sandbox) environment() string {
+	values := s.variables()
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		fmt.Fprintf(&b, "%s=%s\n", name, quoted(values[name]))

@@ -96,6 +96,7 @@ func rawRow(id string, body map[string]any) sdk.Row {
 func seal(t testing.TB, randomKey string) string {
 	t.Helper()
 	k := readKey(sdk.NewSecret(bothKeys(t)["3"]))
+	//lint:ignore SA1019 as WeCom does
 	b, err := rsa.EncryptPKCS1v15(rand.Reader, &k.rsa.PublicKey, []byte(randomKey))
 	if err != nil {
 		t.Fatal(err)

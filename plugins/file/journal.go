@@ -30,6 +30,10 @@ type journal struct {
 	end        int64 // of the good part of lines
 	idsEnd     int64
 	known      map[identity]struct{}
+
+	data    []byte     // lines that wait for flush,
+	entries []byte     // their entries …
+	fresh   []identity // … and identities
 }
 
 type identity [16]byte
@@ -162,9 +166,31 @@ var errLocked = errors.New("another process writes this file")
 // errForeign says that somebody else wrote into the file.
 var errForeign = errors.New("somebody else has written into the file")
 
-// write appends lines, which end with a newline each, and their keys, durably. It returns errForeign without having written anything.
-// After any other error the journal must be closed and opened again, which leaves the first few of the lines, or none.
-func (j *journal) write(lines [][]byte, keys []identity) error {
+// add takes a line, without its newline, and its identity for the next flush. A line that is known or waiting already is left out.
+func (j *journal) add(line []byte, key identity) {
+	if j.has(key) {
+		return
+	}
+	j.known[key] = struct{}{}
+	j.fresh = append(j.fresh, key)
+	j.data = append(append(j.data, line...), '\n')
+	j.entries = appendEntry(j.entries, key, j.end+int64(len(j.data)))
+}
+
+// flush writes what waits, durably; nothing waits afterwards. It returns errForeign without having written anything. After any other
+// error the journal must be closed and opened again, which leaves the first few of the lines, or none.
+func (j *journal) flush() (err error) {
+	if len(j.fresh) == 0 {
+		return nil
+	}
+	defer func() {
+		if err != nil {
+			for _, key := range j.fresh {
+				delete(j.known, key)
+			}
+		}
+		j.data, j.entries, j.fresh = reuse(j.data), j.entries[:0], j.fresh[:0]
+	}()
 	st, err := j.lines.Stat()
 	if err != nil {
 		return err
@@ -172,25 +198,23 @@ func (j *journal) write(lines [][]byte, keys []identity) error {
 	if st.Size() != j.end {
 		return errForeign
 	}
-	var data, entries []byte
-	end := j.end
-	for i, line := range lines {
-		data = append(data, line...)
-		end += int64(len(line))
-		entries = appendEntry(entries, keys[i], end)
-	}
-	if err := writeSync(j.lines, data, j.end); err != nil {
+	if err := writeSync(j.lines, j.data, j.end); err != nil {
 		return err
 	}
-	if err := writeSync(j.ids, entries, j.idsEnd); err != nil {
+	if err := writeSync(j.ids, j.entries, j.idsEnd); err != nil {
 		return err
 	}
-	j.end = end
-	j.idsEnd += int64(len(entries))
-	for _, key := range keys {
-		j.known[key] = struct{}{}
-	}
+	j.end += int64(len(j.data))
+	j.idsEnd += int64(len(j.entries))
 	return nil
+}
+
+// reuse is b's memory for the next call, unless a large record made it larger than calls usually are.
+func reuse(b []byte) []byte {
+	if cap(b) > 2<<20 {
+		return nil
+	}
+	return b[:0]
 }
 
 func (j *journal) has(key identity) bool {

@@ -77,12 +77,11 @@ func (s *sink) Write(_ context.Context, call *sdk.Call) error {
 	}
 
 	receipts := make([]*sdk.Receipt, len(call.Rows))
-	var lines [][]byte
-	var keys []identity
-	fresh := make(map[identity]bool)
+	written := make([]bool, len(call.Rows))
+	var read reader
 	for i := range call.Rows {
 		row := &call.Rows[i]
-		args, err := s.arguments(row)
+		args, err := read.arguments(row)
 		if err != nil {
 			call.Answer(i, sdk.Reject("BAD_ARGUMENTS", err))
 			continue
@@ -92,27 +91,22 @@ func (s *sink) Write(_ context.Context, call *sdk.Call) error {
 			call.Answer(i, sdk.Reject("BODY_NOT_A_LINE", err))
 			continue
 		}
-		receipt, err := s.store(row, args.Files)
+		receipts[i], err = s.store(row, args.Files)
 		if err != nil {
 			call.Answer(i, sdk.OutcomeOf(err))
 			continue
 		}
-		receipts[i] = receipt
-		if key := identityOf(args.Key); !fresh[key] && !s.log.has(key) {
-			fresh[key] = true
-			lines, keys = append(lines, line), append(keys, key)
-		}
+		s.log.add(line, identityOf(args.Key))
+		written[i] = true
 	}
-	if len(lines) > 0 {
-		if err := s.log.write(lines, keys); err != nil {
-			if err != errForeign { // which wrote nothing, and opening would cut off what is not ours
-				s.drop()
-			}
-			return down(err)
+	if err := s.log.flush(); err != nil {
+		if err != errForeign { // which wrote nothing, and opening would cut off what is not ours
+			s.drop()
 		}
+		return down(err)
 	}
 	for i, receipt := range receipts {
-		if receipt != nil {
+		if written[i] {
 			call.Answer(i, sdk.Done(receipt))
 		}
 	}
@@ -121,9 +115,10 @@ func (s *sink) Write(_ context.Context, call *sdk.Call) error {
 
 // probe says which rows are here with all their files, judged by sha256.
 func (s *sink) probe(call *sdk.Call) error {
+	var read reader
 	for i := range call.Rows {
 		row := &call.Rows[i]
-		args, err := s.arguments(row)
+		args, err := read.arguments(row)
 		if err != nil {
 			call.Answer(i, sdk.Reject("BAD_ARGUMENTS", err))
 			continue
@@ -146,11 +141,23 @@ type rowArguments struct {
 	Files []int  `json:"files"`
 }
 
+// reader reads the arguments of rows, one after the other.
+type reader struct {
+	text []byte // of the row before, which is mostly that of this row too
+	args rowArguments
+}
+
 // arguments fills in what the pipeline leaves out: the record's id, and all its files.
-func (s *sink) arguments(row *sdk.Row) (args rowArguments, err error) {
-	if err := row.Decode(&args); err != nil {
-		return args, err
+func (r *reader) arguments(row *sdk.Row) (rowArguments, error) {
+	if r.text == nil || !bytes.Equal(r.text, row.Args) {
+		r.args = rowArguments{}
+		if err := row.Decode(&r.args); err != nil {
+			r.text = nil
+			return r.args, err
+		}
+		r.text = row.Args
 	}
+	args := r.args
 	if args.Key == "" {
 		args.Key = row.ID
 	}
@@ -174,16 +181,15 @@ func fileOf(row *sdk.Row, index int) *sdk.File {
 	return nil
 }
 
-// asLine is body with a newline. JSON loses the newlines between its tokens; anything else must have none.
+// asLine is body without newlines: JSON loses those between its tokens; anything else must have none.
 func asLine(body []byte) ([]byte, error) {
 	if bytes.IndexByte(body, '\n') < 0 {
-		return append(body[:len(body):len(body)], '\n'), nil
+		return body, nil
 	}
 	var b bytes.Buffer
 	if err := json.Compact(&b, body); err != nil {
 		return nil, errors.New("a body that is not JSON holds a newline")
 	}
-	b.WriteByte('\n')
 	return b.Bytes(), nil
 }
 

@@ -121,9 +121,13 @@ func (b *Batch) checkIDs() error {
 	return nil
 }
 
+// toWire is a message for one sender: what the codec takes out of it for a moment, no other message shares.
 func (b *Batch) toWire() *pb.Batch {
 	w := &pb.Batch{Rows: uint32(b.rows), Id: b.id.wire, Seq: b.seq, Key: b.key.wire, Kind: b.kind.wire, Time: b.time,
-		Body: b.body.wire, Files: b.files.wire}
+		Files: b.files.wire}
+	if b.body.present() {
+		w.Body = &pb.Text{Data: b.body.wire.Data, Len: b.body.wire.Len}
+	}
 	if len(b.meta) > 0 {
 		w.Meta = make([]*pb.Meta, len(b.meta))
 		for i := range b.meta {
@@ -326,8 +330,7 @@ func Unmarshal(data []byte) (*Batch, error) { return JoinBody(data, nil) }
 func (b *Batch) SplitBody() (rest, body []byte, err error) {
 	w := b.toWire()
 	if b.body.present() {
-		body = b.body.wire.Data
-		w.Body = &pb.Text{Len: b.body.wire.Len}
+		body, w.Body.Data = w.Body.Data, nil
 	}
 	rest, err = proto.Marshal(w)
 	return rest, body, err

@@ -38,7 +38,7 @@ type Reader struct {
 func (c *Client) Read(ctx context.Context, handle uint64, position []byte) (*Reader, error) {
 	r := &Reader{c: c, step: c.address(handle)}
 	r.watch = c.watch(ctx, r.step)
-	stream, err := c.rpc.Read(r.watch.ctx)
+	stream, err := c.rpc.Read(r.watch.ctx, grpc.ForceCodecV2(newCodec()))
 	if err != nil {
 		defer r.Close()
 		return nil, c.failure(r.watch.ctx, r.step, err)

@@ -8,6 +8,8 @@ import (
 	"io"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/weir-etl/weir/sdk"
 	"github.com/weir-etl/weir/sdk/protocol/pb"
 )
@@ -42,7 +44,7 @@ func (c *Client) Work(ctx context.Context, handle uint64, work Work, on func(Ans
 	}
 	watch := c.watch(ctx, step)
 	defer watch.cancel(nil)
-	stream, err := c.rpc.Work(watch.ctx, req)
+	stream, err := c.rpc.Work(watch.ctx, req, grpc.ForceCodecV2(newCodec()))
 	if err != nil {
 		return c.failure(watch.ctx, step, err)
 	}

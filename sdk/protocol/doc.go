@@ -22,6 +22,9 @@
 // kind "chat.message/1" cost 16 bytes. Numbers and instants likewise: as many as rows, one for all, or none for all 0. Meta has one
 // column per name, where an empty value means that the row lacks it. A batch has at most 1,048,576 rows. An id is never empty.
 //
+// The bytes of large bodies may stand at the end of a message, in a second occurrence of its batch that holds nothing else. Protobuf
+// merges the two by itself; who knows it spares two copies (codec.go).
+//
 // # Calls
 //
 // A source gets credit and sends pages while it has some; pages without records need none. A transform or sink gets one batch per

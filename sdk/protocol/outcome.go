@@ -24,12 +24,16 @@ type receiptJSON struct {
 	Fields map[string]any `json:"fields,omitempty"`
 }
 
-// FormatReceipt writes {"urls":[…],"files":[…],"fields":{…}}, leaving out what is empty; nil for nil.
+// FormatReceipt writes {"urls":[…],"files":[…],"fields":{…}}, leaving out what is empty; nil for an empty receipt.
 func FormatReceipt(r *sdk.Receipt) (json.RawMessage, error) {
-	if r == nil {
+	if empty(r) {
 		return nil, nil
 	}
 	return json.Marshal(receiptJSON{r.URLs, r.Files, r.Fields})
+}
+
+func empty(r *sdk.Receipt) bool {
+	return r == nil || len(r.URLs) == 0 && len(r.Files) == 0 && len(r.Fields) == 0
 }
 
 // ParseReceipt reads a receipt; nil for nothing. Numbers among its fields arrive as float64.
@@ -80,7 +84,7 @@ func readOutcome(w *pb.Outcome) sdk.Outcome {
 
 // alike reports whether two outcomes may share a run.
 func alike(a, b *sdk.Outcome) bool {
-	return a.Receipt == nil && b.Receipt == nil && len(a.Events) == 0 && len(b.Events) == 0 &&
+	return empty(a.Receipt) && empty(b.Receipt) && len(a.Events) == 0 && len(b.Events) == 0 &&
 		a.Verdict == b.Verdict && a.Code == b.Code && a.Detail == b.Detail && a.After == b.After && a.Cause == b.Cause &&
 		a.Down == b.Down && a.Alarm == b.Alarm && a.Revisit == b.Revisit && a.Due.Equal(b.Due)
 }

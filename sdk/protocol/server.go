@@ -19,9 +19,9 @@ import (
 	"github.com/weir-etl/weir/sdk/protocol/pb"
 )
 
-// ServerOptions lift gRPC's receive limit of 4 MiB: the engine bounds what it sends.
+// ServerOptions lift gRPC's receive limit of 4 MiB, as the engine bounds what it sends, and spare copies of bodies.
 func ServerOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{grpc.MaxRecvMsgSize(math.MaxInt32)}
+	return []grpc.ServerOption{grpc.MaxRecvMsgSize(math.MaxInt32), grpc.ForceServerCodecV2(newCodec())}
 }
 
 // Register serves p on r. Log lines of its components go to log as hclog writes JSON, one object a line; log is usually the

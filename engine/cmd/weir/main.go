@@ -16,44 +16,29 @@ import (
 // version is set when a release is built.
 var version = "0.1.0-dev"
 
-// Exit codes.
-const (
-	exitDone   = 0
-	exitFailed = 1
-	exitUsage  = 2 // usage or configuration
-	exitOpen   = 3 // drained, with dead letters or open holes
-)
-
-// exitError ends the program with a code; an empty message was printed before.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
-
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == host.ServeArg {
 		servePlugin(os.Args[2])
 		return
 	}
+	os.Exit(run())
+}
+
+// run works the command line and returns the exit code.
+func run() int {
 	err := command().Execute()
 	if err == nil {
-		return
+		return exitDone
 	}
 	var exit *exitError
 	if !errors.As(err, &exit) {
-		exit = &exitError{exitUsage, err}
+		exit = &exitError{exitUsage, err} // cobra's own: unknown commands, flags and arguments
 	}
 	if exit.err != errPrinted {
 		fmt.Fprintln(os.Stderr, "weir:", exit.err)
 	}
-	os.Exit(exit.code)
+	return exit.code
 }
-
-// errPrinted stands for a message that is on the screen already.
-var errPrinted = errors.New("printed")
 
 // servePlugin turns this process into a bundled plugin; only the engine starts it so.
 func servePlugin(name string) {
@@ -67,12 +52,47 @@ func servePlugin(name string) {
 }
 
 func command() *cobra.Command {
-	root := &cobra.Command{
-		Use:           "weir",
-		Short:         "Moves records through pipelines, and measures that none is missing",
-		SilenceUsage:  true,
-		SilenceErrors: true,
-	}
-	root.AddCommand(runCommand(), validateCommand())
+	root := group("weir", "Moves records through pipelines, and measures that none is missing",
+		"weir runs pipelines. A pipeline is an HCL file, several, or a folder of them: sources, transforms and sinks, wired into a graph.\n"+
+			"What could not be delivered yet is owed, what never can be is a dead letter; both are kept until they are delivered or dropped.\n\n"+
+			"  weir validate shop.hcl      every mistake in the file, with line and remedy\n"+
+			"  weir plan shop.hcl          what would run, and what has changed since the last run\n"+
+			"  weir run --once shop.hcl    work what is due now, then end\n"+
+			"  weir run shop.hcl           run until interrupted\n"+
+			"  weir status shop.hcl        how far it is, and what it owes; beside a running engine or without one\n\n"+
+			"State lies in the data directory: --data-dir, else WEIR_DATA_DIR, else .weir beside the pipeline.\n"+
+			"Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 drained with dead letters or open holes.",
+		runCommand(), validateCommand(), planCommand(), statusCommand(),
+		group("owed", "What is owed: records that wait for a time or a cause",
+			"An owed entry is a record at the door of a step: the step could not take it yet. It waits for a time, or for a cause such as\n"+
+				"\"service down\" or \"key version 9\", and is tried again by itself. These commands look at entries, hurry them or give them up.",
+			listCommand(false), showCommand(false), retryCommand(false), dropCommand(false)),
+		group("dead", "Dead letters: records that a step has refused for good",
+			"A dead letter is an owed entry that has given up. It is kept, sealed, until a person replays or drops it.",
+			listCommand(true), showCommand(true), retryCommand(true), dropCommand(true)),
+		group("state", "The durable state of a pipeline", "State holds checkpoints, what is owed, and dead letters; values are sealed.",
+			stateShowCommand()),
+		versionCommand())
+	root.SilenceUsage, root.SilenceErrors = true, true
 	return root
+}
+
+// group is a command that only has commands below it.
+func group(use, short, long string, commands ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{
+		Use: use, Short: short, Long: long,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				text := fmt.Sprintf("unknown command %q for %q", args[0], c.CommandPath())
+				for _, s := range c.SuggestionsFor(args[0]) {
+					text += ", did you mean " + s + "?"
+				}
+				return usage("%s\nsee: %s --help", text, c.CommandPath())
+			}
+			return c.Help()
+		},
+		Args: cobra.ArbitraryArgs, SuggestionsMinimumDistance: 2,
+	}
+	c.AddCommand(commands...)
+	return c
 }

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
+	"github.com/weir-etl/weir/engine"
 	"github.com/weir-etl/weir/engine/internal/lang"
 	"github.com/weir-etl/weir/engine/internal/state"
 	"github.com/weir-etl/weir/plugins"
@@ -24,35 +29,48 @@ type place struct {
 	log     string
 }
 
-func (p *place) flags(c *cobra.Command) {
+func (p *place) flags(c *cobra.Command, asJSON string) {
 	f := c.Flags()
 	f.StringArrayVar(&p.vars, "var", nil, "`NAME=VALUE` of a variable; repeatable")
-	f.StringVar(&p.dataDir, "data-dir", os.Getenv("WEIR_DATA_DIR"), "where state and spool lie; default .weir beside the pipeline")
+	f.StringVar(&p.dataDir, "data-dir", os.Getenv("WEIR_DATA_DIR"), "where state and spool lie; .weir beside the pipeline if not given")
 	f.StringVar(&p.log, "log-level", "info", "trace, debug, info, warn or error")
+	f.BoolVar(&p.json, "json", false, asJSON)
 }
 
 // load reads the pipeline; mistakes are printed, all of them.
 func (p *place) load(paths []string, static bool) (*lang.Pipeline, error) {
+	pipe, diags, err := p.read(paths, static)
+	if err != nil {
+		return nil, err
+	}
+	return pipe, p.report(diags)
+}
+
+func (p *place) read(paths []string, static bool) (*lang.Pipeline, lang.Diagnostics, error) {
 	vars := map[string]string{}
 	for _, v := range p.vars {
 		name, value, ok := strings.Cut(v, "=")
-		if !ok {
-			return nil, fmt.Errorf("--var %q: want NAME=VALUE", v)
+		if !ok { // without its text: it may be a secret that was meant to be a value
+			return nil, nil, usage("--var: want NAME=VALUE")
 		}
 		vars[name] = value
 	}
-	pipe, diags := lang.Load(paths, lang.Options{Plugins: plugins.All(), Vars: vars, Version: version, Static: static})
+	pipe, diags := lang.Load(paths, lang.Options{Plugins: plugins.All(), External: external, Vars: vars, Version: version, Static: static})
+	return pipe, diags, nil
+}
+
+// report prints mistakes; it is an error when there is more than warnings.
+func (p *place) report(diags lang.Diagnostics) error {
+	var err error
 	if p.json && len(diags) > 0 {
-		if err := diags.WriteJSON(os.Stdout); err != nil {
-			return nil, err
-		}
+		err = diags.WriteJSON(os.Stdout)
 	} else {
-		diags.Write(os.Stderr)
+		err = diags.Write(os.Stderr)
 	}
 	if diags.HasErrors() {
-		return nil, &exitError{exitUsage, errPrinted}
+		return &exitError{exitUsage, errPrinted}
 	}
-	return pipe, nil
+	return err
 }
 
 // dir is the data directory of a pipeline.
@@ -63,20 +81,41 @@ func (p *place) dir(pipe *lang.Pipeline) string {
 	return filepath.Join(pipe.Folder, ".weir")
 }
 
-// key seals the state: the pipeline says it, or it lies in the user's configuration folder, where the first run makes it.
-func key(pipe *lang.Pipeline, log hclog.Logger) ([]byte, error) {
-	if pipe.StateKey != nil {
-		return state.ParseKey(pipe.StateKey.Reveal())
+// keyFile is where a pipeline that names no state_key has its key.
+func keyFile() string {
+	folder, err := os.UserConfigDir()
+	if err != nil {
+		return ""
 	}
-	key, created, err := state.DefaultKey("")
-	if created {
-		log.Warn("a state key was created; without it the state cannot be read: keep a copy", "file", "weir/state.key in the user's configuration folder")
-	}
-	return key, err
+	return filepath.Join(folder, "weir", "state.key")
 }
 
-func (p *place) logger(c *cobra.Command) hclog.Logger {
-	return hclog.New(&hclog.LoggerOptions{Name: "weir", Level: hclog.LevelFromString(p.log), Output: c.ErrOrStderr(), JSONFormat: p.json})
+// key seals the state: the pipeline says it, or it lies in the user's configuration folder, where the first run makes it. A new one
+// would be of no use to a state that exists.
+func (p *place) key(pipe *lang.Pipeline, log hclog.Logger) ([]byte, error) {
+	if pipe.StateKey != nil {
+		key, err := state.ParseKey(pipe.StateKey.Reveal())
+		if err != nil && !errors.Is(err, state.ErrNoKey) {
+			err = usage("state_key: %w", err)
+		}
+		return key, err
+	}
+	file := keyFile()
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) && engine.HasState(p.dir(pipe)) {
+		return nil, fmt.Errorf("%w: the key file %s is gone", state.ErrWrongKey, file)
+	}
+	key, created, err := state.DefaultKey(file)
+	if created {
+		log.Warn("a state key was created; without it the state cannot be read: keep a copy", "file", file)
+	}
+	if err != nil {
+		return nil, usage("%w", err)
+	}
+	return key, nil
+}
+
+func (p *place) logger(w io.Writer) hclog.Logger {
+	return hclog.New(&hclog.LoggerOptions{Name: "weir", Level: hclog.LevelFromString(p.log), Output: w, JSONFormat: p.json})
 }
 
 // clock reads WEIR_CLOCK: real,simulated,speed,until. Time may only be made up where nothing outside this machine is asked.
@@ -87,22 +126,97 @@ func clock(pipe *lang.Pipeline) (*sdk.Clock, time.Time, error) {
 	}
 	for _, c := range pipe.Connections {
 		if c.Enabled && !c.Loopback {
-			return nil, time.Time{}, fmt.Errorf("WEIR_CLOCK is set, but %s is not on this machine: time is made up only where every connection is loopback", c.Address)
+			return nil, time.Time{}, usage("WEIR_CLOCK is set, but %s is not on this machine: time is made up only where every connection is loopback", c.Address)
 		}
 	}
 	i := strings.LastIndex(text, ",")
 	if strings.Count(text, ",") != 3 {
-		return nil, time.Time{}, fmt.Errorf("WEIR_CLOCK: want real,simulated,speed,until")
+		return nil, time.Time{}, usage("WEIR_CLOCK: want real,simulated,speed,until")
 	}
 	clock, err := sdk.ParseClock(text[:i])
 	if err != nil {
-		return nil, time.Time{}, fmt.Errorf("WEIR_CLOCK: %w", err)
+		return nil, time.Time{}, usage("WEIR_CLOCK: %w", err)
 	}
 	var until time.Time
 	if end := text[i+1:]; end != "" {
 		if until, err = time.Parse(time.RFC3339Nano, end); err != nil {
-			return nil, time.Time{}, fmt.Errorf("WEIR_CLOCK: until: %w", err)
+			return nil, time.Time{}, usage("WEIR_CLOCK: until: %w", err)
 		}
 	}
 	return clock, until, nil
+}
+
+// desk answers about a pipeline: the engine that runs it, or its state when none does.
+type desk interface {
+	Status() (engine.Status, error)
+	State() (engine.StateInfo, error)
+	Since(engine.Outline) (engine.Since, error)
+	Entries(engine.Pick) (engine.Listing, error)
+	Retry(engine.Pick) (engine.Effect, error)
+	Drop(engine.Pick) (engine.Effect, error)
+	Close() error
+}
+
+// desk finds out who answers about the pipeline in paths. Beside a running engine nothing has to be known of secrets.
+func (p *place) desk(c *cobra.Command, paths []string, write bool) (desk, error) {
+	pipe, diags, err := p.read(paths, true)
+	if err != nil {
+		return nil, err
+	}
+	if diags.HasErrors() {
+		return nil, p.report(diags)
+	}
+	if client, err := p.dial(pipe); !errors.Is(err, engine.ErrNotRunning) {
+		return client, err
+	}
+	if !engine.HasState(p.dir(pipe)) {
+		return nil, fmt.Errorf("%w in %s", engine.ErrNoState, p.dir(pipe))
+	}
+	if pipe, err = p.load(paths, false); err != nil {
+		return nil, err
+	}
+	return p.idle(c, pipe, write)
+}
+
+// dial reaches the engine that runs a pipeline, or answers engine.ErrNotRunning.
+func (p *place) dial(pipe *lang.Pipeline) (desk, error) {
+	client, err := engine.Dial(p.dir(pipe))
+	if err != nil {
+		return nil, err
+	}
+	s, err := client.Status()
+	if err == nil && s.Pipeline != pipe.Name {
+		err = fmt.Errorf("%w: the engine in %s runs pipeline %q, not %q", state.ErrInUse, p.dir(pipe), s.Pipeline, pipe.Name)
+	}
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	return client, nil
+}
+
+// idle opens the state of a pipeline that no engine runs.
+func (p *place) idle(c *cobra.Command, pipe *lang.Pipeline, write bool) (desk, error) {
+	log := p.logger(c.ErrOrStderr())
+	o := engine.Options{Pipeline: pipe, Dir: p.dir(pipe), Log: log}
+	var err error
+	if o.Key, err = p.key(pipe, log); err != nil {
+		return nil, err
+	}
+	if o.Clock, _, err = clock(pipe); err != nil {
+		return nil, err
+	}
+	idle, err := engine.OpenIdle(o, write)
+	if err != nil {
+		return nil, err
+	}
+	return idle, nil
+}
+
+// writeJSON prints a value for programs.
+func writeJSON(w io.Writer, value any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(value)
 }

@@ -58,13 +58,21 @@ func (m *Machine) serviceUp(c int) {
 func (m *Machine) breakers() {
 	for c := range m.states {
 		b := &m.states[c].breaker
-		if b.open && !b.half && !b.probe.After(m.now) {
+		if b.open && !b.half && !b.probe.After(m.horizon()) {
 			b.half = true
 		}
 		if b.half && b.prober == 0 && m.quiet(c) {
 			m.owed.probe(c)
 		}
 	}
+}
+
+// horizon is up to when things fall due: now, unless the machine's time is over.
+func (m *Machine) horizon() time.Time {
+	if u := m.limits.Until; !u.IsZero() && u.Before(m.now) {
+		return u
+	}
+	return m.now
 }
 
 // quiet reports whether nothing is called at a step or waits for it.

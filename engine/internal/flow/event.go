@@ -174,6 +174,7 @@ type Call struct {
 	Final   bool // every row of it is past its deadline
 	Probe   bool
 	Attempt int
+	For     int // the owed step for whose sake alone the rows pass this one; -1 = for every step behind it
 }
 
 // Part is some rows of a batch; nil Rows = all of them.
@@ -211,7 +212,8 @@ type Grant struct {
 	Bytes  int64
 }
 
-// Release says that no step works on this row of a lot's first batch any more: its files in the spool can go.
+// Release says that no step works on this row of a lot's first batch any more: its files in the spool can go. Those of a row that is to be
+// kept go with Forget.
 type Release struct {
 	Lot  uint64
 	Root int32

@@ -198,8 +198,10 @@ func (m *Machine) conflict(l *lot) bool {
 
 // begin sends a fresh lot on its way.
 func (m *Machine) begin(l *lot) {
+	places := make([]place, len(l.first.rows)) // one object, not one for each row
 	for i, r := range l.first.rows {
-		m.inFlight[r.ID] = &place{l, int32(i)}
+		places[i] = place{l, int32(i)}
+		m.inFlight[r.ID] = &places[i]
 	}
 	l.units++ // held until everything is offered
 	m.offer(l.first, nil, m.consumers[l.source], false)

@@ -266,6 +266,26 @@ func TestSinkAway121HoursWithSmallFiles(t *testing.T) {
 	w.clean()
 }
 
+// A run with an end stops: what falls due later stays owed, though the service is still away.
+func TestNothingStartsAfterTheEnd(t *testing.T) {
+	w := newWorld(t, archive(), records(300))
+	w.wants = wantsArchive
+	w.cfg.Limits.Until = epoch.Add(5 * time.Hour)
+	w.do = func(w *world, step string, r rec, c Call) answer {
+		if step == "log" || step == "raw" {
+			return down("refused")
+		}
+		return ok(media(r))
+	}
+	w.start()
+	w.advance(5 * time.Hour)
+	calls := w.calls
+	w.advance(time.Hour)
+	if live, _ := w.owed("log"); w.calls != calls || w.m.Busy() || live != 300 {
+		t.Errorf("after the end: %d calls more, busy %t, %d owed; want 0, false, 300", w.calls-calls, w.m.Busy(), live)
+	}
+}
+
 func TestRecallWhoseOriginalIsStillOwed(t *testing.T) {
 	w := newWorld(t, archive(), records(10))
 	w.source[7].about = "m3"
@@ -300,6 +320,38 @@ func TestRecallWhoseOriginalIsStillOwed(t *testing.T) {
 	}
 	if live, _ := w.owed("recalled"); live != 1 {
 		t.Errorf("recalled owes %d, want the orphan alone", live)
+	}
+	w.advance(120 * time.Hour)
+	w.clean()
+}
+
+// What waited for a service, and then finds that its record is missing, waits for a time: it is not tried again at once, and for ever.
+func TestOrphanAfterAnOutage(t *testing.T) {
+	w := newWorld(t, archive(), records(10))
+	w.source[7].about = "m999" // never archived
+	w.wants = wantsArchive
+	away := true
+	asked := 0
+	w.do = func(w *world, step string, r rec, c Call) answer {
+		switch {
+		case step == "recalled" && away:
+			return down("refused")
+		case step == "recalled" && c.Final:
+			return answer{Run: Run{Verdict: Passed, Code: CodeOrphan}}
+		case step == "recalled":
+			if asked++; asked > 200 {
+				t.Fatal("the sink is asked again without end")
+			}
+			return answer{Run: Run{Verdict: Retry, Code: CodeOrphan}}
+		}
+		return ok(r)
+	}
+	w.start()
+	w.advance(30 * time.Minute)
+	away = false
+	w.advance(5 * time.Hour)
+	if live, _ := w.owed("recalled"); live != 1 || asked == 0 || asked > 10 {
+		t.Errorf("in five hours recalled was asked %d times and owes %d; want a few times and 1", asked, live)
 	}
 	w.advance(120 * time.Hour)
 	w.clean()
@@ -406,4 +458,42 @@ func TestTransformKilledByRecord317(t *testing.T) {
 		}
 	}
 	fmt.Fprintln(t.Output(), "deaths:", deaths)
+}
+
+func TestVainTriesAfterAnOutageWait(t *testing.T) {
+	w := newWorld(t, archive(), records(10))
+	w.source[3].about = "m999"
+	for i := range w.source {
+		w.source[i].file = i < 5
+	}
+	w.wants = wantsArchive
+	away := true
+	w.do = func(w *world, step string, r rec, c Call) answer {
+		switch {
+		case step == "media" && !away && c.Attempt > 0 && w.now.Before(epoch.Add(5*time.Hour)):
+			return answer{Run: Run{Verdict: Retry, After: 10 * time.Minute, Code: "late"}}
+		case step == "media":
+			return ok(media(r))
+		case (step == "log" || step == "recalled") && away:
+			return down("refused")
+		case step == "recalled" && !c.Final:
+			return answer{Run: Run{Verdict: Retry, After: time.Hour, Code: CodeOrphan}}
+		case step == "recalled":
+			return answer{Run: Run{Verdict: Passed, Code: CodeOrphan}}
+		}
+		return ok(r)
+	}
+	w.start()
+	w.advance(time.Minute)
+	away = false
+	before := w.calls
+	w.advance(2 * time.Hour)
+	if n := w.calls - before; n > 100 {
+		t.Errorf("%d calls in two hours: a vain try must wait for its time", n)
+	}
+	w.advance(130 * time.Hour)
+	if got := len(w.done["log"]); got != 10 {
+		t.Errorf("the log took %d, want 10", got)
+	}
+	w.clean()
 }

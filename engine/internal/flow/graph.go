@@ -47,6 +47,7 @@ type Limits struct {
 	Rescue      time.Duration // so long before its deadline a file that a sink still owes is fetched and kept; 0 = 24 h
 	ProbeAfter  time.Duration // an open breaker probes after this; 0 = 5 s
 	ProbeAtMost time.Duration // … and at most this, doubling; 0 = 5 min
+	Until       time.Time     // what falls due later is left owed, and no breaker probes any more; zero = never
 }
 
 // Config of a machine.
@@ -106,7 +107,6 @@ func (b bits) or(o bits) {
 		b[i] |= o[i]
 	}
 }
-func (b bits) clone() bits { return append(bits(nil), b...) }
 
 func newGraph(steps []Step) *graph {
 	n := len(steps)

@@ -191,16 +191,18 @@ func (o *registry) each(step int, f func(*group)) {
 	}
 }
 
+// awaitsService reports whether a group is to be tried as soon as the service of its step is back: that is its cause, or what it
+// waited for came meanwhile.
+func (g *group) awaitsService() bool { return g.Cause == CauseDown || g.missed }
+
 // up makes ready all that waited for the service of a step.
 func (o *registry) up(step int) {
 	o.each(step, func(g *group) {
-		if g.waitsForService() {
+		if g.awaitsService() {
 			o.makeReady(g)
 		}
 	})
 }
-
-func (g *group) waitsForService() bool { return g.Cause == CauseDown || g.missed }
 
 // probe makes ready the oldest group that waits for the service of a step: it will find out whether it is back.
 func (o *registry) probe(step int) {
@@ -214,7 +216,7 @@ func (o *registry) probe(step int) {
 			continue
 		}
 		for _, g := range h.groups {
-			if g.live && !g.Dead && g.lot == nil && len(g.Rows) > 0 && g.waitsForService() {
+			if g.live && !g.Dead && g.lot == nil && len(g.Rows) > 0 && g.awaitsService() {
 				oldest = g
 				break
 			}
@@ -282,7 +284,7 @@ func (o *registry) nextDue() time.Time {
 
 // fallDue makes ready what is due now.
 func (o *registry) fallDue() {
-	for t := o.nextDue(); !t.IsZero() && !t.After(o.m.now); t = o.nextDue() {
+	for t := o.nextDue(); !t.IsZero() && !t.After(o.m.horizon()); t = o.nextDue() {
 		o.makeReady(heap.Pop(&o.timed).(due).g)
 	}
 }

@@ -2,8 +2,12 @@ package flow
 
 import "slices"
 
-// wanted does what an operator asked for, durably. What a lot works on, or has yet to write, is left to it.
+// wanted does what an operator asked for, durably. What a lot works on, or has yet to write, is left to it. Who asks for another try is
+// believed that the service may be back.
 func (m *Machine) wanted(e Wanted) {
+	if b := &m.states[e.Step].breaker; b.open && !b.half && !e.Drop {
+		b.probe = m.now
+	}
 	s := &settlement{m: m, commit: Commit{Source: -1}}
 	m.owed.each(e.Step, func(g *group) {
 		if !g.live || g.lot != nil || g.Dead != e.Dead || len(g.Rows) == 0 {

@@ -84,7 +84,7 @@ func (s *Step) RowArgs(rec Record, receipts Receipts) (json.RawMessage, error) {
 		return nil, nil
 	}
 	sc := s.scope(rec, receipts)
-	out := []byte{'{'}
+	out := append(make([]byte, 0, 64), '{')
 	for _, arg := range s.rows.args {
 		if len(out) > 1 {
 			out = append(out, ',')
@@ -105,6 +105,17 @@ func (s *Step) RowArgs(rec Record, receipts Receipts) (json.RawMessage, error) {
 		}
 	}
 	return append(out, '}'), nil
+}
+
+// PerRecord names the arguments that are evaluated for each record, in the order of the component's declaration.
+func (s *Step) PerRecord() []string {
+	var names []string
+	for _, a := range s.rows.args {
+		if _, fixed := a.value.(constant); !fixed && (a.value != nil || a.whole != nil) {
+			names = append(names, a.Name)
+		}
+	}
+	return names
 }
 
 // About returns the id of the record that this one is about, "" for none. The expression gives the id, or an object with it.

@@ -178,7 +178,7 @@ func TestMistakes(t *testing.T) {
 		{"after a source", fmt.Sprintf(log, "input = source.generate.gen\n  after = [source.generate.gen]"), []string{"17: source.generate.gen is not a sink"}},
 		{"receipt of a transform", chain("fields = { x = receipt.parse.p.state }"), []string{"22: parse.p is not a sink"}},
 		{"receipt of nothing", chain("fields = { x = receipt.oss.large.state }"), []string{"22: there is no step sink.oss.large"}},
-		{"receipt of a sink of other records", chain("fields = { x = receipt.file.f.state }") + "sink \"file\" \"f\" {\n  input = source.generate.gen\n  path = \"x\"\n}", []string{"16: sink.kintone.log and sink.file.f never see the same record"}},
+		{"receipt of a sink of other records", chain("fields = { x = receipt.file.f.state }") + "sink \"file\" \"f\" {\n  input = source.generate.gen\n  path = \"x\"\n}", []string{"16: sink.kintone.log mentions the receipt of sink.file.f, which takes its records from another step"}},
 		{"receipt's field", chain("") + "sink \"file\" \"f\" {\n  input = transform.parse.p\n  path = \"x\"\n  line = receipt.kintone.log.recordid\n}", []string{`27: the receipt of sink.kintone.log has no "recordid" | did you mean record_id?`}},
 		{"receipt's field of a type", chain("") + "sink \"file\" \"f\" {\n  input = transform.parse.p\n  path = \"x\"\n  line = length(receipt.kintone.log.record_id)\n}", []string{`27: length() wants a list, an object or a string`}},
 

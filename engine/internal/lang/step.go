@@ -143,8 +143,9 @@ func (l *loader) checkStep(d *draft) {
 	}
 	for _, address := range d.Receipts {
 		sink := l.steps[address]
-		if len(d.in.sources) > 0 && len(sink.in.sources) > 0 && !overlap(d.in.sources, sink.in.sources) {
-			l.errorf(d.block.DefRange(), "mention receipts of sinks that get the same records", "%s and %s never see the same record", d.Address, address)
+		if len(d.Inputs) > 0 && len(sink.Inputs) > 0 && !slices.Equal(d.Inputs, sink.Inputs) { // what it could not say is said elsewhere
+			l.errorf(d.block.DefRange(), fmt.Sprintf("give both the same input, here %s", strings.Join(sink.Inputs, ", ")),
+				"%s mentions the receipt of %s, which takes its records from another step", d.Address, address)
 		}
 	}
 }
@@ -154,15 +155,6 @@ func tellsApart(key hclsyntax.Expression, in *flow) bool {
 	for _, tr := range key.Variables() {
 		if text(tr) == "record.kind" {
 			return len(in.kinds) >= len(in.sources)
-		}
-	}
-	return false
-}
-
-func overlap(a, b map[string]bool) bool {
-	for k := range a {
-		if b[k] {
-			return true
 		}
 	}
 	return false

@@ -23,6 +23,7 @@ type Counters struct {
 	Calls   map[string]int // by name and status: "PUT records.json 200"
 	Refused map[string]int // by code
 	Most    int            // requests at once
+	Running int            // requests under way at this moment
 
 	Inserted int // rows
 	Updated  int // rows, those of Repeated included
@@ -94,6 +95,7 @@ func (s *Server) Counters() Counters {
 	s.stats.mu.Lock()
 	defer s.stats.mu.Unlock()
 	total := s.stats.total
+	total.Running = int(s.running.Load())
 	total.Calls, total.Refused = maps.Clone(total.Calls), maps.Clone(total.Refused)
 	for _, f := range s.files {
 		if !f.spent {

@@ -61,6 +61,7 @@ type Server struct {
 	faults  []Fault
 	calls   []Call
 	counts  Counts
+	running int // requests under way
 	lastID  int
 	closed  bool
 	stop    chan struct{} // closed by Close, ends hanging requests
@@ -147,10 +148,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	bucketName, key := s.address(r)
 	op := operation(r, bucketName, key)
 	s.mu.Lock()
+	s.running++
 	s.lastID++
 	id := fmt.Sprintf("%024X", s.lastID)
 	fault := s.takeFault(op)
 	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.running--
+	}()
 
 	h := w.Header()
 	h.Set("Server", "AliyunOSS")

@@ -28,6 +28,7 @@ type Counts struct {
 	Repeated    int            // writes of a key that already held equal bytes, refused or not
 	Overwritten int            // writes that replaced different bytes
 	ByOp        map[string]int // requests by OSS name
+	Running     int            // requests under way at this moment
 }
 
 // An Upload is a multipart upload neither completed nor aborted.
@@ -64,7 +65,7 @@ func (s *Server) Counts() Counts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.counts
-	c.ByOp = maps.Clone(c.ByOp)
+	c.ByOp, c.Running = maps.Clone(c.ByOp), s.running
 	return c
 }
 

@@ -24,6 +24,7 @@ func OpenRandomKey(priv *rsa.PrivateKey, encrypted string) (string, error) {
 	if err != nil {
 		return "", newError(opRandomKey, BadKey, "random key is not base64")
 	}
+	//lint:ignore SA1019 it is what the service encrypts with
 	text, err := rsa.DecryptPKCS1v15(nil, priv, ciphertext)
 	if err != nil {
 		return "", newError(opRandomKey, BadKey, "private key does not open the random key")

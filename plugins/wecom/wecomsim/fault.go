@@ -84,6 +84,8 @@ type Calls struct {
 	Shards      int         // shards answered
 	ShardsAgain int         // shards that were answered before
 	Refused     map[int]int // refusals by errcode
+
+	Running map[string]int // requests under way at this moment by endpoint: "getchatmediadata"
 }
 
 // Calls returns what the company's clients did so far; the zero Calls for a company that is not there.
@@ -97,6 +99,6 @@ func (s *Server) Calls(corpID string) Calls {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	calls := c.calls
-	calls.Refused = maps.Clone(calls.Refused)
+	calls.Refused, calls.Running = maps.Clone(calls.Refused), maps.Clone(c.busy)
 	return calls
 }

@@ -1,0 +1,67 @@
+# `make` lists what can be made. Go and make are enough for everything but test-real and proto.
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo demo-tamper test test-real kills bench check proto clean FORCE
+
+LIBRARY   := bin/libWeWorkFinanceSdk_C.so
+VERSITYGW := bin/versitygw
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: bin/weir bin/weir-sandbox ## bin/weir, and bin/weir-sandbox to try it with
+
+bin/weir: FORCE
+	go build -trimpath -o $@ ./engine/cmd/weir
+
+bin/weir-sandbox: FORCE
+	go build -trimpath -o $@ ./examples/sandbox
+
+demo: build ## 200 messages from WeCom to kintone and OSS through three kills, then proof that none is missing
+	bin/weir-sandbox demo --weir bin/weir
+
+demo-tamper: build ## spoil an archive in every way, and see that the comparison notices
+	bin/weir-sandbox demo --weir bin/weir --tamper
+
+test: build ## vet and every test that needs Go alone
+	go vet ./...
+	go test -timeout 10m ./...
+
+test-real: build $(LIBRARY) $(VERSITYGW) ## the same with the official library, a real S3 server and the official kintone client
+	command -v npm >/dev/null || { $(APT) nodejs npm; }
+	/sbin/ldconfig -p | grep -q 'libz\.so\.1 ' || { $(APT) zlib1g; }
+	go vet -tags real ./...
+	WEIR_WECOM_LIBRARY=$(CURDIR)/$(LIBRARY) WEIR_VERSITYGW=$(CURDIR)/bin go test -tags real -timeout 50m ./...
+
+kills: build ## kill -9 in every phase of a run of 20,000 messages, and of every plugin
+	go test -tags failpoints -run TestKills -timeout 40m -v ./examples/sandbox/e2e
+
+bench: ## the figures of the README; wants a quiet machine
+	go test -run '^$$' -bench . -benchmem ./engine/bench ./engine/internal/state ./sdk/protocol ./plugins/generate
+
+check: ## formatting, linters and the floor plan; green before every commit
+	@unformatted=$$(gofmt -l engine examples plugins sdk) && test -z "$$unformatted" || { echo "gofmt -w" $$unformatted; exit 1; }
+	@! grep -rnE '\.Skip(f|Now)?\(' --include='*_test.go' engine examples plugins sdk || { echo "no test is skipped"; exit 1; }
+	go vet ./...
+	go tool staticcheck -tags real ./...
+	go test -run 'TestRooms|TestWalls|TestNothingForTestsInWeir' ./engine
+
+proto: ## generate the wire's code; needs protoc (Debian: protobuf-compiler)
+	go build -o bin/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
+	PATH="$(CURDIR)/bin:$$PATH" go generate ./sdk/protocol
+
+clean: ## remove what was built or left by a demo
+	rm -rf bin .weir .sandbox
+
+# What test-real needs is never committed, and never part of weir. The vendor's library comes with a Go client that somebody else
+# published; customers get theirs from Tencent.
+$(LIBRARY):
+	@mkdir -p bin
+	cp "$$(cd / && go mod download -json github.com/NICEXAI/WeWorkFinanceSDK@v1.3.0 | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p')/lib/$(@F)" $@
+	echo "47647285b02c399d78d3b5582a8302ec0f08f9eba09456559b2b39547547a38d  $@" | sha256sum -c --quiet || { rm $@; exit 1; }
+
+$(VERSITYGW):
+	GOBIN=$(CURDIR)/bin go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
+
+SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
+APT  = $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends

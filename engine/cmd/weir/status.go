@@ -1,0 +1,115 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weir-etl/weir/engine"
+)
+
+func statusCommand() *cobra.Command {
+	var p place
+	c := &cobra.Command{
+		Use:   "status PIPELINE…",
+		Short: "Say how far a pipeline is and what it owes",
+		Long: "Say how far each source is read, which of its numbers never came, and what each step owes.\n" +
+			"A running engine is asked, which also counts what the steps did since it started; else the state is read.",
+		Example: "  weir status shop.hcl\n  weir status --json shop.hcl",
+		Args:    pipelines,
+		RunE: work(func(c *cobra.Command, args []string) error {
+			d, err := p.desk(c, args, false)
+			if err != nil {
+				return err
+			}
+			defer d.Close()
+			s, err := d.Status()
+			if err != nil {
+				return err
+			}
+			if p.json {
+				return writeJSON(c.OutOrStdout(), s)
+			}
+			return printStatus(c.OutOrStdout(), s)
+		}),
+	}
+	p.flags(c, "as JSON")
+	return c
+}
+
+func printStatus(w io.Writer, s engine.Status) error {
+	switch {
+	case s.Running:
+		fmt.Fprintf(w, "pipeline %s at %s, running since %s\n", s.Pipeline, instant(s.Now), instant(s.Started))
+	case s.Started.IsZero():
+		fmt.Fprintf(w, "pipeline %s at %s, not running\n", s.Pipeline, instant(s.Now))
+	default:
+		fmt.Fprintf(w, "pipeline %s at %s\n", s.Pipeline, instant(s.Now))
+	}
+	for _, src := range s.Sources {
+		fmt.Fprintf(w, "  %s: %s\n", src.Address, read(src))
+	}
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
+	if s.Started.IsZero() {
+		fmt.Fprintln(t, "step\towed\tdead\t")
+	} else {
+		fmt.Fprintln(t, "step\tin\tdone\tpassed by\tretried\trejected\towed\tdead\t")
+	}
+	for _, st := range s.Steps {
+		if s.Started.IsZero() {
+			fmt.Fprintf(t, "%s\t%d\t%d\t", st.Address, st.Owed, st.Dead)
+		} else {
+			fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t", st.Address, st.In, st.Done, st.Passed, st.Retried, st.Rejected, st.Owed, st.Dead)
+		}
+		switch {
+		case st.Stranded:
+			fmt.Fprint(t, " stranded: the pipeline no longer has it")
+		case !st.Enabled:
+			fmt.Fprint(t, " disabled")
+		case st.Down != "":
+			fmt.Fprint(t, " down: "+st.Down)
+		}
+		fmt.Fprintln(t)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, st := range s.Steps {
+		if st.NoRescue > 0 {
+			fmt.Fprintf(w, "%s: the files of %d owed entries will soon be gone at their source, and no engine runs to rescue them\n", st.Address, st.NoRescue)
+		}
+	}
+	if s.NextDue != nil {
+		fmt.Fprintf(w, "next owed entry is due at %s\n", instant(*s.NextDue))
+	}
+	return nil
+}
+
+// read says how far a source is.
+func read(s engine.SourceStatus) string {
+	text := fmt.Sprintf("%d records", s.Records)
+	if s.Last > 0 {
+		text += fmt.Sprintf(", seq %d-%d, %d missing", s.First, s.Last, s.Missing)
+	}
+	if len(s.Holes) > 0 {
+		var holes []string
+		for _, h := range s.Holes[:min(len(s.Holes), 5)] {
+			if h.From == h.To {
+				holes = append(holes, fmt.Sprint(h.From))
+			} else {
+				holes = append(holes, fmt.Sprintf("%d-%d", h.From, h.To))
+			}
+		}
+		if len(s.Holes) > 5 {
+			holes = append(holes, "…")
+		}
+		text += " (" + strings.Join(holes, ", ") + ")"
+	}
+	return text
+}
+
+func instant(t time.Time) string { return t.UTC().Format(time.RFC3339) }
