@@ -84,13 +84,6 @@ func (m *Machine) unshare(l *lot) []Batch {
 	return gone
 }
 
-// leaves reports whether a lot leaves a record owed by a step, itself or carried by a sink before it. It is not the same as the lot's state:
-// what is stored of a record in a replay may be older than its delivery.
-func (m *Machine) leaves(l *lot, step int, id uint64) bool {
-	return slices.ContainsFunc(l.owe, func(o owing) bool { return o.step == step && o.id == id && !o.group.Dead }) ||
-		slices.ContainsFunc(m.chained[step], func(a int) bool { return !m.steps[a].OnOwedPass && m.leaves(l, a, id) })
-}
-
 func (l *lot) allows(step int) bool { return l.replay == nil || l.replay.allow.has(step) }
 
 // open counts units of rows at a step.

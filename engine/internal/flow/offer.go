@@ -53,7 +53,7 @@ func (m *Machine) await(c int, b *batch, row int32) {
 				m.wait(at, a, waiter{c, b, row})
 				return
 			}
-			if m.owed.owes(a, id) || at != nil && m.leaves(at.lot, a, id) {
+			if m.owed.owes(a, id) || at != nil && at.lot.owed[aboutKey{a, id}] {
 				m.owe(c, b, row, Run{Verdict: Retry, Cause: CauseAbout, about: id, aboutAt: a})
 				return
 			}

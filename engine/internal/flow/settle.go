@@ -287,5 +287,5 @@ func (m *Machine) committed(id uint64) {
 // aboutInFlight reports whether the record that a group waits for is about to be owed: then its entry will tell.
 func (m *Machine) aboutInFlight(g *group) bool {
 	p := m.inFlight[g.About]
-	return p != nil && m.leaves(p.lot, g.AboutAt, g.About)
+	return p != nil && p.lot.owed[aboutKey{g.AboutAt, g.About}]
 }
