@@ -15,7 +15,7 @@ import (
 func (e *Engine) Wants(i int, r flow.Ref) (bool, string) {
 	s := e.steps[i]
 	b := e.batches[r.Batch]
-	if b.source >= 0 && e.steps[b.source].address == lang.Events && b.Meta("step", int(r.Row)) == s.address {
+	if from := b.from(r.Row); from >= 0 && e.steps[from].address == lang.Events && b.Meta("step", int(r.Row)) == s.address {
 		return false, "" // an event about a sink never goes to that sink
 	}
 	if !s.onlySome {
@@ -65,7 +65,7 @@ func (e *Engine) About(i int, r flow.Ref) uint64 {
 	if err != nil || id == "" {
 		return 0
 	}
-	source := b.source
+	source := b.from(r.Row)
 	if source >= 0 && e.steps[source].address == lang.Events {
 		var event struct {
 			Subject struct {

@@ -134,7 +134,7 @@ func newEngine(o Options, db *state.DB) (*Engine, error) {
 	}
 	e.machine = flow.New(cfg, e, e.holdings(snapshot), snapshot.NextParcel-1, o.Clock.Now())
 	e.news = newNews(e, snapshot)
-	if e.spool, err = openSpool(o.Dir, snapshot); err != nil {
+	if e.spool, err = openSpool(o.Dir, o.Pipeline.Name, snapshot); err != nil {
 		return nil, err
 	}
 	for _, s := range e.steps {
@@ -188,6 +188,7 @@ func (e *Engine) graph() flow.Config {
 		cfg.Limits.Until = e.Until
 	}
 	cfg.Seed = uint64(time.Now().UnixNano())
+	processes := map[string]int{}
 	listens := false
 	for _, s := range e.Pipeline.Steps {
 		for _, in := range s.Inputs {
@@ -209,6 +210,11 @@ func (e *Engine) graph() flow.Config {
 			MaxRows: c.MaxRecords, MaxBytes: c.MaxBytes, MaxInFlight: c.MaxInFlight,
 			MaxWait: s.Batch.MaxWait, Tries: s.Retry.Tries, Within: s.Retry.Within,
 		}
+		name := processName(s)
+		if processes[name] == 0 {
+			processes[name] = len(processes) + 1
+		}
+		f.Process = processes[name]
 		switch s.Kind {
 		case sdk.KindSource:
 			f.Kind = flow.Source
@@ -310,5 +316,19 @@ func identityKey(stateKey []byte) []byte {
 	return key[:]
 }
 
-// post hands work to the loop.
-func (e *Engine) post(f func()) { e.events <- f }
+// post hands work to the loop. When the run ends, what nobody has worked yet is dropped: it is not acknowledged, and comes again with the
+// next run.
+func (e *Engine) post(f func()) {
+	select {
+	case e.events <- f:
+	case <-e.ctx.Done():
+	}
+}
+
+// fail ends the run: the state cannot be trusted any more.
+func (e *Engine) fail(err error) {
+	select {
+	case e.failed <- fmt.Errorf("state: %w", err):
+	default: // it is ending
+	}
+}

@@ -128,8 +128,8 @@ func (n *news) facts(c flow.Commit, change *state.Change) {
 		}
 		if b != nil {
 			ev.Subject = &subject{ID: b.ID(int(f.Ref.Row)), Seq: b.Seq(int(f.Ref.Row))}
-			if b.source >= 0 {
-				ev.Subject.Source = n.e.steps[b.source].address
+			if from := b.from(f.Ref.Row); from >= 0 {
+				ev.Subject.Source = n.e.steps[from].address
 				if ev.Subject.Source == lang.Events {
 					continue // an event about an event would never end
 				}
@@ -222,7 +222,7 @@ func (e *Engine) wakeNews() {
 		e.post(func() {
 			n.reading = false
 			if err != nil {
-				e.Log.Error("events cannot be read", "error", err)
+				e.fail(err)
 				return
 			}
 			n.arrived(events)

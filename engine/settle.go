@@ -84,7 +84,7 @@ func (e *Engine) parcel(p flow.Parcel) parcel {
 	if p.Last != nil {
 		out.last = e.gather(p.Last)
 	}
-	if src := e.batches[p.Rows[0].Batch].source; src >= 0 {
+	if src := e.batches[p.Rows[0].Batch].from(p.Rows[0].Row); src >= 0 { // all rows of a lot are of one
 		out.source = e.steps[src].address
 	}
 	for i := range p.Rows {
@@ -210,7 +210,7 @@ func (e *Engine) write(ctx context.Context) {
 		for _, c := range e.commits.take(ctx) {
 			if err := e.persist(ctx, &c); err != nil {
 				if ctx.Err() == nil {
-					e.failed <- fmt.Errorf("state: %w", err)
+					e.fail(err)
 				}
 				return
 			}

@@ -25,11 +25,15 @@ type source struct {
 	pages    map[flow.Batch]page // not yet settled; of the loop
 
 	mu     sync.Mutex
-	credit struct {
-		rows  int
-		bytes int64
-	}
+	room   credit // what the machine has granted and no page has used; below 0 after a page that was larger
+	told   credit // … as far as the reader knows
 	reader *protocol.Reader
+}
+
+// credit is room for records, and for bytes of their bodies.
+type credit struct {
+	rows  int
+	bytes int64
 }
 
 // page is what a settlement has to know of a page.
@@ -56,24 +60,51 @@ func newSource(e *Engine, s *step, snapshot state.Snapshot) (*source, error) {
 // grant gives credit, now and to later readers.
 func (s *source) grant(rows int, bytes int64) {
 	s.mu.Lock()
-	s.credit.rows += rows
-	s.credit.bytes += bytes
-	r := s.reader
-	s.mu.Unlock()
-	if r != nil {
-		r.Credit(rows, bytes) // an ended reader says so to Next
+	defer s.mu.Unlock()
+	s.room.rows += rows
+	s.room.bytes += bytes
+	s.tell()
+}
+
+// tell lets the reader know of room that it has not heard of; under mu.
+func (s *source) tell() {
+	rows, bytes := max(s.room.rows-s.told.rows, 0), max(s.room.bytes-s.told.bytes, 0)
+	if s.reader == nil || rows == 0 && bytes == 0 {
+		return
 	}
+	s.told.rows += rows
+	s.told.bytes += bytes
+	s.reader.Credit(rows, bytes) // an ended reader says so to Next
+}
+
+// use takes a page's share of the room.
+func (s *source) use(b *protocol.Batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rows, bytes := b.Rows(), int64(b.BodyBytes())
+	s.room.rows -= rows
+	s.room.bytes -= bytes
+	s.told.rows -= rows
+	s.told.bytes -= bytes
+}
+
+// reading names the reader that is to hear of credit, nil = none.
+func (s *source) reading(r *protocol.Reader) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reader, s.told = r, credit{}
+	s.tell()
 }
 
 // run reads until ctx ends or the source has no more for ever.
 func (s *source) run(ctx context.Context) {
 	pause := 5 * time.Second
 	for ctx.Err() == nil {
-		client, handle, err := s.step.proc.await(ctx, s.step)
+		life, handle, err := s.step.proc.await(ctx, s.step)
 		if err != nil {
 			return
 		}
-		got, err := s.read(ctx, client, handle)
+		got, err := s.read(ctx, life.client, handle)
 		switch {
 		case errors.Is(err, io.EOF):
 			s.e.post(func() { s.e.step(flow.Ended{Source: s.step.index}) })
@@ -86,6 +117,11 @@ func (s *source) run(ctx context.Context) {
 		}
 		var gone *protocol.GoneError
 		if errors.As(err, &gone) { // its process comes back by itself
+			life.lost(err)
+			select {
+			case <-life.over:
+			case <-ctx.Done():
+			}
 			continue
 		}
 		var e *sdk.Error
@@ -109,18 +145,8 @@ func (s *source) read(ctx context.Context, client *protocol.Client, handle uint6
 		return false, err
 	}
 	defer r.Close()
-	s.mu.Lock()
-	s.reader = r
-	rows, bytes := s.credit.rows, s.credit.bytes
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		s.reader = nil
-		s.mu.Unlock()
-	}()
-	if rows > 0 && bytes > 0 {
-		r.Credit(rows, bytes)
-	}
+	s.reading(r)
+	defer s.reading(nil)
 	for {
 		p, err := r.Next()
 		if err != nil {
@@ -135,10 +161,7 @@ func (s *source) read(ctx context.Context, client *protocol.Client, handle uint6
 			p.Position = s.position
 		}
 		s.position = p.Position
-		s.mu.Lock()
-		s.credit.rows -= p.Batch.Rows()
-		s.credit.bytes -= int64(p.Batch.BodyBytes())
-		s.mu.Unlock()
+		s.use(p.Batch)
 		s.e.post(func() { s.arrived(p) })
 	}
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -20,8 +21,8 @@ import (
 type spool struct{ dir, kept string }
 
 // openSpool sweeps what an earlier process left: files in flight, and kept ones that no parcel names any more.
-func openSpool(dir string, s state.Snapshot) (*spool, error) {
-	sp := &spool{dir: filepath.Join(dir, "spool"), kept: filepath.Join(dir, "kept")}
+func openSpool(dir, pipeline string, s state.Snapshot) (*spool, error) {
+	sp := &spool{dir: filepath.Join(dir, "spool"), kept: keptFolder(dir, pipeline)}
 	if err := os.RemoveAll(sp.dir); err != nil {
 		return nil, fmt.Errorf("sweep spool: %w", err)
 	}
@@ -46,6 +47,12 @@ func openSpool(dir string, s state.Snapshot) (*spool, error) {
 	return sp, nil
 }
 
+// keptFolder is a pipeline's own: several may use one data directory, one after the other, and none may sweep what another keeps.
+func keptFolder(dir, pipeline string) string {
+	sum := sha256.Sum256([]byte(pipeline))
+	return filepath.Join(dir, "kept", hex.EncodeToString(sum[:8]))
+}
+
 // spool notes that a file of a row lies in the spool.
 func (l *lotFacts) spool(root int32, name string) {
 	if l.spooled == nil {
@@ -56,8 +63,8 @@ func (l *lotFacts) spool(root int32, name string) {
 	}
 }
 
-// release removes the files of a row that no step works on any more. Those of a row that is about to be kept
-// go with its lot.
+// release removes the files of a row that no step works on any more. Those of a row that is about to be kept go with
+// its lot.
 func (s *spool) release(l *lotFacts, root int32) {
 	if l == nil {
 		return

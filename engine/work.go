@@ -79,7 +79,6 @@ func (j *job) row(pos int32) (*held, int32) {
 // work runs one call: arguments are evaluated, the plugin is asked, and every answer goes to the loop as it comes.
 func (e *Engine) work(j *job) {
 	s := j.step
-	client, handle := s.proc.reach(s)
 	w := protocol.Work{Batch: j.batch, Now: e.Clock.Now(), Probe: j.call.Probe}
 	if j.call.Attempt > 0 {
 		w.Attempts = []uint32{uint32(j.call.Attempt)}
@@ -110,19 +109,16 @@ func (e *Engine) work(j *job) {
 	}
 	w.Args = args
 	var err error
-	switch {
-	case w.Batch.Rows() == 0:
-	case client == nil:
-		err = &protocol.GoneError{Plugin: s.Plugin, Step: s.address, Err: errors.New("not running")}
-	default:
-		if err = errors.Join(s.pace.wait(e.ctx), s.proc.pace.wait(e.ctx)); err == nil {
-			e.Failpoint(s.address + ".call")
-			err = client.Work(e.ctx, handle, w, func(a protocol.Answer) error {
-				e.Failpoint(s.address + ".answer")
-				e.post(func() { e.answer(j, a, position) })
-				return nil
-			})
-		}
+	if w.Batch.Rows() > 0 {
+		err = errors.Join(s.pace.wait(e.ctx), s.proc.pace.wait(e.ctx))
+	}
+	if w.Batch.Rows() > 0 && err == nil {
+		e.Failpoint(s.address + ".call")
+		err = s.proc.work(e.ctx, s, w, func(a protocol.Answer) error {
+			e.Failpoint(s.address + ".answer")
+			e.post(func() { e.answer(j, a, position) })
+			return nil
+		})
 	}
 	ret := flow.Returned{Call: j.call.ID, Failure: failure(err)}
 	if err != nil {
@@ -139,7 +135,7 @@ func failure(err error) flow.Failure {
 		return flow.Fine
 	case errors.As(err, &gone):
 		return flow.Died
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, errDown), errors.Is(err, context.Canceled):
 		return flow.Canceled
 	}
 	return flow.Refused
@@ -246,17 +242,12 @@ func (e *Engine) answered(j *job, a protocol.Answer, position []uint32) flow.Ans
 
 // outputs registers what a transform made.
 func (e *Engine) outputs(j *job, a protocol.Answer, position []uint32, ev *flow.Answered) {
-	h := &held{Batch: a.Outputs, source: j.parts[0].source, origin: make([]origin, a.Outputs.Rows())}
+	h := &held{Batch: a.Outputs, origin: make([]origin, a.Outputs.Rows())}
 	ev.Parent = make([]int32, len(a.Parent))
 	for i, p := range a.Parent {
 		ev.Parent[i] = int32(position[p])
 		b, row := j.row(ev.Parent[i])
 		h.origin[i] = b.of(row)
-	}
-	for _, p := range j.parts {
-		if p.source != h.source {
-			h.source = -1 // rows of several sources in one call: identities are kept from their parents
-		}
 	}
 	ev.Out = e.hold(h)
 	ev.Rows = e.rows(h, j.step.retention, e.Clock.Now(), func(i int) (*held, int32) { return j.row(ev.Parent[i]) })
