@@ -553,7 +553,7 @@ func TestABreakerProbesWhileOtherRowsWaitForAnotherSink(t *testing.T) {
 }
 
 func TestAnOperatorsWordIsDurable(t *testing.T) {
-	for _, id := range []uint64{0, hash("m3")} {
+	for _, id := range []uint64{0, hashOf("m3")} {
 		w := newWorld(t, archive(), records(5))
 		w.wants = wantsArchive
 		bad := true

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"fmt"
+	"hash"
 	"hash/fnv"
 	"maps"
 	"slices"
@@ -28,7 +29,7 @@ type rec struct {
 	root int32
 }
 
-func hash(id string) uint64 {
+func hashOf(id string) uint64 {
 	if id == "" {
 		return 0
 	}
@@ -104,8 +105,7 @@ type world struct {
 	facts    []Fact
 	breakers []Breaker
 	calls    int
-	commits  int
-	restarts int
+	trace    hash.Hash64 // of the actions; nil = nobody asks
 }
 
 var epoch = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
@@ -146,7 +146,7 @@ func (w *world) NeedsBytes(step int, r Ref) bool {
 	return false
 }
 
-func (w *world) About(step int, r Ref) uint64 { return hash(w.row(r).about) }
+func (w *world) About(step int, r Ref) uint64 { return hashOf(w.row(r).about) }
 
 func (w *world) row(r Ref) rec {
 	b, ok := w.batches[r.Batch]
@@ -160,7 +160,6 @@ func (w *world) row(r Ref) rec {
 func (w *world) start() {
 	w.batches, w.states, w.ops, w.hung, w.draining = map[Batch][]rec{}, map[uint64]map[Ref]State{}, nil, nil, false
 	w.spool, w.files = map[string]bool{}, map[uint64]map[int32][]string{}
-	w.restarts++
 	var owed []Holding
 	for _, k := range slices.Sorted(maps.Keys(w.disk.holdings)) {
 		h := w.disk.holdings[k]
@@ -210,6 +209,9 @@ func (w *world) finish(i int) {
 // act begins what the machine asks for.
 func (w *world) act(acts []Action) {
 	for _, a := range acts {
+		if w.trace != nil {
+			fmt.Fprintf(w.trace, "%T%+v\n", a, a)
+		}
 		switch a := a.(type) {
 		case Grant:
 			for room := a.Rows; room > 0 && w.read < len(w.source); {
@@ -330,7 +332,7 @@ func (w *world) load(a Load) Event {
 func (w *world) rows(b Batch) []Row {
 	var rows []Row
 	for _, r := range w.batches[b] {
-		rows = append(rows, Row{ID: hash(r.id), Size: 100, Deadline: r.deadline})
+		rows = append(rows, Row{ID: hashOf(r.id), Size: 100, Deadline: r.deadline})
 	}
 	return rows
 }
@@ -433,7 +435,6 @@ func (w *world) check(c Call, r rec) {
 
 // prepare takes everything that a commit needs, as the loop does; what it returns makes it durable, later.
 func (w *world) prepare(c Commit) (write func()) {
-	w.commits++
 	w.facts = append(w.facts, c.Facts...)
 	parcels := map[uint64]stored{}
 	var keep []rec
