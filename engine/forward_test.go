@@ -111,5 +111,8 @@ sink "s" "b" { input = transform.t.a }
 		e.machine.Step(e.Clock.Now(), flow.Available{Step: i, Up: true})
 	}
 	e.machine.Start()
+	for _, s := range e.steps {
+		e.machine.Step(o.Clock.Now(), flow.Available{Step: s.index, Up: true})
+	}
 	return e
 }

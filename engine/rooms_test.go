@@ -111,7 +111,7 @@ var floor = map[string]reasons{
 		"github.com/mattn/go-isatty":    "a progress line is for people",
 	},
 
-	"engine/bench": {}, // tests alone: they run weir as a customer does
+	"engine/bench": {}, // it measures built commands, from outside
 
 	"examples/sandbox": {
 		"sdk":                        "the clock that the pipelines get",

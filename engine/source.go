@@ -126,6 +126,7 @@ func (s *source) read(ctx context.Context, client *protocol.Client, handle uint6
 		if err != nil {
 			return got, err
 		}
+		s.e.Failpoint("fetch")
 		if p.Batch == nil {
 			p.Batch = protocol.FromRecords(nil)
 		}

@@ -116,7 +116,9 @@ func (e *Engine) work(j *job) {
 		err = &protocol.GoneError{Plugin: s.Plugin, Step: s.address, Err: errors.New("not running")}
 	default:
 		if err = errors.Join(s.pace.wait(e.ctx), s.proc.pace.wait(e.ctx)); err == nil {
+			e.Failpoint(s.address + ".call")
 			err = client.Work(e.ctx, handle, w, func(a protocol.Answer) error {
+				e.Failpoint(s.address + ".answer")
 				e.post(func() { e.answer(j, a, position) })
 				return nil
 			})
