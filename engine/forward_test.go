@@ -107,9 +107,12 @@ sink "s" "b" { input = transform.t.a }
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.machine.Start()
 	for i := range e.steps {
 		e.machine.Step(e.Clock.Now(), flow.Available{Step: i, Up: true})
+	}
+	e.machine.Start()
+	for _, s := range e.steps {
+		e.machine.Step(o.Clock.Now(), flow.Available{Step: s.index, Up: true})
 	}
 	return e
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"github.com/weir-etl/weir/engine/internal/flow"
 	"github.com/weir-etl/weir/engine/internal/lang"
@@ -163,6 +164,9 @@ func (e *Engine) arguments(j *job) ([]json.RawMessage, map[int32]error) {
 			receipts = e.readReceipts(j.cells[i], j.batch, i)
 		}
 		a, err := s.RowArgs(view{j.batch, i}, receipts)
+		if err == nil && j.call.For >= 0 && s.Component.MakesFiles {
+			a, err = e.narrow(a, e.steps[j.call.For], j.batch, i)
+		}
 		if err != nil {
 			if bad == nil {
 				bad = map[int32]error{}
@@ -175,6 +179,32 @@ func (e *Engine) arguments(j *job) ([]json.RawMessage, map[int32]error) {
 		args[i] = a
 	}
 	return args, bad
+}
+
+// narrow asks the maker of files for those alone that were here before and that the owed step wants again. Others have a plan of their own.
+func (e *Engine) narrow(args json.RawMessage, owed *step, b *protocol.Batch, row int) (json.RawMessage, error) {
+	wanted, err := owed.WantedFiles(view{b, row}, nil)
+	if err != nil {
+		return nil, err
+	}
+	known := []int{}
+	files := b.Files(row)
+	for _, i := range wanted {
+		if i < len(files) && files[i].SHA256 != "" {
+			known = append(known, i)
+		}
+	}
+	if len(known) == 0 {
+		return args, nil
+	}
+	object := map[string]json.RawMessage{}
+	if err := json.Unmarshal(args, &object); err != nil {
+		return nil, fmt.Errorf("arguments: %w", err)
+	}
+	if object["files"], err = json.Marshal(known); err != nil {
+		return nil, err
+	}
+	return json.Marshal(object)
 }
 
 // answer takes what a plugin said of rows of a call. position maps the rows it was sent to those of the call.

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -30,5 +34,31 @@ func TestRedact(t *testing.T) {
 		if err := r.Apply(t.Context(), call); err != nil || got != want {
 			t.Errorf("%s: got %s (%v), want %s", body, got, err, want)
 		}
+	}
+}
+
+// The pipeline beside this file, run as its first lines say.
+func TestPipeline(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("XDG_CONFIG_HOME", filepath.Join(dir, "config")) // the first run makes the state key there
+	pipeline, err := os.ReadFile("pipeline.hcl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "pipeline.hcl"), pipeline, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"go", "build", "-o", filepath.Join(dir, "acme"), "."},
+		{"go", "build", "-o", filepath.Join(dir, "weir"), "github.com/weir-etl/weir/engine/cmd/weir"},
+		{filepath.Join(dir, "weir"), "run", "--once", filepath.Join(dir, "pipeline.hcl"), "--var", "out=" + filepath.Join(dir, "out")},
+	} {
+		if b, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", args, err, b)
+		}
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "out"))
+	if n := bytes.Count(b, []byte(`"text":"█"}`)); err != nil || n != 1000 {
+		t.Errorf("got %d redacted lines (%v), want 1000", n, err)
 	}
 }

@@ -11,6 +11,11 @@ plugin "acme" {
   path = "acme" # beside this file
 }
 
+variable "out" {
+  type    = string
+  default = "redacted.jsonl"
+}
+
 source "generate" "numbers" {
   count = 1000
 }
@@ -22,5 +27,5 @@ transform "redact" "short" {
 
 sink "file" "lines" {
   input = transform.redact.short
-  path  = "redacted.jsonl"
+  path  = var.out
 }

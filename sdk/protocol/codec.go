@@ -9,12 +9,14 @@ import (
 	"github.com/weir-etl/weir/sdk/protocol/pb"
 )
 
-// codec is gRPC's protobuf, byte for byte readable by any other, that spares the two copies which protobuf makes of bodies.
+// codec is gRPC's protobuf, readable by any other, that spares the copies which protobuf makes of bodies.
 //
 // Protobuf merges the occurrences of an embedded message. So a message is sent in two pieces: all of it without the bytes of the
 // bodies, then once more its batch with nothing but these. The second piece goes from the batch's memory to the socket, and the
-// receiver's batch lies in the memory that the message was received into. A message that comes in one piece is read as ever. Measured:
-// a hop of 500 records of 1 KiB takes a third less CPU, and both processes do without a buffer of 1 MiB for each call.
+// receiver's batch lies in the memory that the message was received into. A message that comes in one piece is read as ever.
+//
+// What it is for is memory: gRPC's own codec marshals into, and reads from, pooled buffers of 1 MiB for a batch of 512 KiB. Over an engine
+// and three plugins this saves 18 of 95 MiB; the CPU is the same, because a smaller heap is collected more often (measured 2026-11-22).
 type codec struct {
 	encoding.CodecV2
 	apart int // size from which bodies travel in a piece of their own; below it nothing is gained

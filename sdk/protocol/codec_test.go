@@ -82,9 +82,10 @@ func TestCodecSparesCopies(t *testing.T) {
 
 // framed cuts a message as HTTP/2 does.
 func framed(data []byte) mem.BufferSlice {
+	const frame = 16 << 10
 	var s mem.BufferSlice
-	for len(data) > 1000 {
-		s, data = append(s, mem.SliceBuffer(data[:1000])), data[1000:]
+	for len(data) > frame {
+		s, data = append(s, mem.SliceBuffer(data[:frame])), data[frame:]
 	}
 	return append(s, mem.SliceBuffer(data))
 }

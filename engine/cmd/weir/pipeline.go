@@ -55,7 +55,7 @@ func (p *place) read(paths []string, static bool) (*lang.Pipeline, lang.Diagnost
 		}
 		vars[name] = value
 	}
-	pipe, diags := lang.Load(paths, lang.Options{Plugins: plugins.All(), Vars: vars, Version: version, Static: static})
+	pipe, diags := lang.Load(paths, lang.Options{Plugins: plugins.All(), External: external, Vars: vars, Version: version, Static: static})
 	return pipe, diags, nil
 }
 

@@ -28,12 +28,24 @@ func TestMain(m *testing.M) {
 }
 
 func TestScript(t *testing.T) {
+	root, err := filepath.Abs("../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := exec.Command("go", "env", "GOCACHE", "GOMODCACHE").Output() // the scripts have another HOME
+	if err != nil {
+		t.Fatal(err)
+	}
+	caches := strings.Fields(string(cache))
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("XDG_CONFIG_HOME", env.Getenv("WORK")+"/config")
+			env.Setenv("ROOT", root) // of this module
+			env.Setenv("GOCACHE", caches[0])
+			env.Setenv("GOMODCACHE", caches[1])
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -174,6 +174,7 @@ type Call struct {
 	Final   bool // every row of it is past its deadline
 	Probe   bool
 	Attempt int
+	For     int // the owed step for whose sake alone the rows pass this one; -1 = for every step behind it
 }
 
 // Part is some rows of a batch; nil Rows = all of them.

@@ -185,6 +185,9 @@ func (m *Machine) revisit(step int, b *batch, rows []int32, out *batch, outRows 
 		tries = l.replay.attempt
 	}
 	for _, row := range rows {
+		if l.replay.passing(m, step) && m.owed.has(step, b.rows[row].ID) {
+			continue // it has its plan
+		}
 		o := owing{step: step, door: step, at: Ref{b.id, row}, last: Ref{b.id, row}, root: b.rootOf(row), id: b.rows[row].ID, bytes: true}
 		o.facts = o.at
 		for _, i := range outRows {
@@ -239,6 +242,9 @@ func (m *Machine) delivered(step int, l *lot, b *batch, row int32) {
 			l.facts = append(l.facts, Fact{Step: step, Ref: Ref{b.id, row}, Code: rp.group.Code, Cause: rp.group.Cause, Recovered: true})
 		}
 		return
+	}
+	if l.replay.passing(m, step) {
+		return // on its way to the owed step only: what this one owes stays
 	}
 	if id := b.rows[row].ID; m.owed.has(step, id) {
 		ref := Ref{b.id, row}

@@ -177,7 +177,15 @@ func (m *Machine) take(c int, q []*item) (items, rest []*item) {
 
 // goesWith reports whether both may travel in one call.
 func (it *item) goesWith(o *item) bool {
-	return it.probe == o.probe && it.final == o.final && it.attempt == o.attempt
+	return it.probe == o.probe && it.final == o.final && it.attempt == o.attempt && it.client() == o.client()
+}
+
+// client is the sink on whose behalf the rows of a replay are asked, -1 = every step behind is to have them.
+func (it *item) client() int {
+	if r := it.b.lot.replay; r != nil {
+		return r.step
+	}
+	return -1
 }
 
 // span is the rows from i to j of an item.
@@ -219,7 +227,10 @@ func (m *Machine) coming(c int) bool {
 func (m *Machine) call(c int, items []*item, suspect bool) {
 	m.lastCall++
 	k := &call{id: m.lastCall, step: c, suspect: suspect, probe: items[0].probe}
-	a := Call{ID: k.id, Step: c, Final: items[0].final, Probe: items[0].probe, Attempt: items[0].attempt}
+	a := Call{ID: k.id, Step: c, Final: items[0].final, Probe: items[0].probe, Attempt: items[0].attempt, For: -1}
+	if r := items[0].b.lot.replay; r.passing(m, c) {
+		a.For = r.step
+	}
 	for _, it := range items {
 		k.parts = append(k.parts, part{it, int32(k.left)})
 		p := Part{Batch: it.b.id, Rows: it.rows}

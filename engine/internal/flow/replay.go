@@ -21,6 +21,10 @@ type replay struct {
 // chained reports whether step c runs in this replay only because it is chained to the owed sink.
 func (r *replay) chained(m *Machine, c int) bool { return slices.Contains(m.also[r.step], c) }
 
+// passing reports whether rows only pass a step on their way to the owed one. Such a pass is for the owed step alone: it asks the makers of
+// files for what that step wants, and what the steps on the way owe of the record, for all who stand behind them, stays owed.
+func (r *replay) passing(m *Machine, step int) bool { return r != nil && m.above[r.step].has(step) }
+
 // replay starts what is ready, while there is room.
 func (m *Machine) replay() {
 	m.owed.fallDue()

@@ -590,3 +590,45 @@ func TestAnOperatorsWordIsDurable(t *testing.T) {
 		w.clean()
 	}
 }
+
+// A record has two files: one is here, and owed by the log; the other is late, and media has a plan for it. The log's replay passes media for
+// the sake of the log alone: the plan stays.
+func TestAReplayForASinkLeavesThePlansOnItsWay(t *testing.T) {
+	w := newWorld(t, archive(), records(10))
+	for i := range w.source {
+		w.source[i].file = true
+	}
+	w.wants = wantsArchive
+	away := true
+	whole := 0
+	w.do = func(w *world, step string, r rec, c Call) answer {
+		switch {
+		case step == "media" && c.For == w.step("log"):
+			return ok(media(r))
+		case step == "media" && w.now.Before(epoch.Add(2*time.Hour)):
+			if c.Attempt > 0 {
+				return answer{Run: Run{Verdict: Retry, After: time.Hour, Code: "late"}}
+			}
+			return answer{Run: Run{Verdict: Done, Revisit: true, After: time.Hour, Due: r.deadline}, out: media(r)}
+		case step == "media":
+			whole++
+			return ok(media(r))
+		case step == "log" && away:
+			return down("refused")
+		}
+		return ok(r)
+	}
+	w.start()
+	w.advance(10 * time.Minute)
+	away = false
+	w.advance(10 * time.Minute)
+	live, _ := w.owed("media")
+	if got := len(w.done["log"]); got != 10 || live != 10 {
+		t.Errorf("the log took %d and media plans %d, want 10 and 10", got, live)
+	}
+	w.advance(3 * time.Hour)
+	if got := len(w.done["log"]); whole != 10 || got != 20 {
+		t.Errorf("the late file came for %d records and the log took %d, want 10 and 20", whole, got)
+	}
+	w.clean()
+}

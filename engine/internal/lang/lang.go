@@ -56,7 +56,7 @@ const (
 // Move says that the state of one address belongs to another now.
 type Move struct{ From, To string }
 
-// ExternalPlugin is an executable that the pipeline names.
+// ExternalPlugin is an executable that the pipeline names; Path is absolute.
 type ExternalPlugin struct{ Name, Path string }
 
 // ConnectionConfig is a decoded connection block.

@@ -390,6 +390,11 @@ func (l *loader) readPlugins(blocks []*hclsyntax.Block) {
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(l.folder, path)
 		}
+		path, err := filepath.Abs(path) // the pipeline may have been named from here, the plugin starts elsewhere
+		if err != nil {
+			l.errorf(d.at("path"), "", "path %s: %v", path, err)
+			continue
+		}
 		p, err := l.opt.External(name, path)
 		if err != nil {
 			l.errorf(d.at("path"), "check that the file is there, can be executed and serves the weir protocol", "plugin %s does not answer: %v", name, err)
