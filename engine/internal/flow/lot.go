@@ -17,7 +17,7 @@ type lot struct {
 
 	owe    []owing
 	owed   map[aboutKey]bool // records that awaited sinks owe after this pass, by their own entry or carried by that of another sink
-	keeps  map[int32]bool // rows whose bytes are to be kept: their files stay until that is durable
+	keeps  map[int32]bool    // rows whose bytes are to be kept: their files stay until that is durable
 	facts  []Fact
 	gone   []gone   // entries that this lot settles
 	born   []*group // what it leaves owed: to be replayed once it is durable
