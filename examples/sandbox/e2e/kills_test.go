@@ -38,7 +38,7 @@ func (c *company) strike(p phase) {
 // Five kills, one in each phase, and 2,000 messages are archived once each.
 func TestFiveKills(t *testing.T) {
 	t.Parallel()
-	c := open(t, "--messages", "2000", "--seed", "5")
+	c := open(t, "--messages", "2000", "--seed", "5", "--speed", "200")
 	for _, p := range []phase{
 		{"fetch", inFetch}, {"media", inMedia}, {"upload", inUpload}, {"kintone", inLog}, {"commit", before},
 	} {

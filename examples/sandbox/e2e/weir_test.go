@@ -147,23 +147,30 @@ type status struct {
 // ask runs a command of weir beside the running engine, or without one.
 func (c *company) ask(args ...string) string {
 	c.t.Helper()
-	out, err := c.command(nil, append(args, "--data-dir", c.data, pipeline(c.t, mainJob))...).CombinedOutput()
+	out, err := c.try(args...)
 	if err != nil {
 		c.t.Fatalf("weir %v: %v\n%s", args, err, out)
 	}
-	return string(out)
+	return out
 }
 
-func (c *company) status() status {
+func (c *company) try(args ...string) (string, error) {
+	out, err := c.command(nil, append(args, "--data-dir", c.data, pipeline(c.t, mainJob))...).CombinedOutput()
+	return string(out), err
+}
+
+// status asks the running engine. Right after its start it may not answer yet: then Running is false.
+func (c *company) status() (s status) {
 	c.t.Helper()
-	var s status
-	if err := json.Unmarshal([]byte(c.ask("status", "--json")), &s); err != nil {
-		c.t.Fatal(err)
+	if out, err := c.try("status", "--json"); err == nil {
+		if err := json.Unmarshal([]byte(out), &s); err != nil {
+			c.t.Fatalf("weir status: %v\n%s", err, out)
+		}
 	}
 	return s
 }
 
-// owed is how many rows a step owes.
+// owed is how many rows a step owes; -1 when nobody knows.
 func (s status) owed(address string) int {
 	for _, step := range s.Steps {
 		if step.Address == address {
@@ -178,6 +185,8 @@ type process struct {
 	pid, parent int
 	command     string // arguments
 }
+
+func (p process) id() string { return strconv.Itoa(p.pid) }
 
 func (p process) String() string { return fmt.Sprintf("%d %s", p.pid, p.command) }
 
