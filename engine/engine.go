@@ -105,6 +105,7 @@ type step struct {
 	upstream   int           // its source, for deadlines; -1 = several or none
 	retention  time.Duration // of that source
 	awaits     []int         // sinks whose receipts it mentions
+	mentioned  bool          // some step mentions its receipts
 	onlySome   bool          // when, or files only: rows have to be asked about
 	proc       *process
 	pace       *pace // the step's own limit; that of its connection is the process's
@@ -248,6 +249,7 @@ func (e *Engine) graph() flow.Config {
 		}
 		for _, a := range s.Receipts {
 			r.awaits = append(r.awaits, e.byName[a])
+			e.steps[e.byName[a]].mentioned = true
 		}
 		r.onlySome = s.HasWhen || c.FilesOnly
 		e.byName[s.Address] = i

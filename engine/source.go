@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -183,21 +184,26 @@ func (s *source) arrived(p protocol.Page) {
 	e.step(flow.Arrived{Source: s.step.index, Batch: b, Rows: rows, Drained: p.Drained, Lot: func(lot uint64) { h.lot = lot }})
 }
 
-// seqs counts what a source sent, by its own numbers. Holes are ranges of numbers that never came.
+// seqs counts what a source sent, by its own numbers. Holes are ranges of numbers that never came, oldest first; the newest maxHoles are
+// remembered, of older ones only how many numbers they are.
 type seqs struct {
 	Records uint64    `json:"records"`
 	First   uint64    `json:"first,omitempty"`
 	Last    uint64    `json:"last,omitempty"`
 	Holes   []span    `json:"holes,omitempty"`
+	Older   uint64    `json:"older,omitempty"`
 	Fetched time.Time `json:"fetched"` // last successful answer, with records or without
 }
+
+// maxHoles bounds what every settlement has to write of a source whose numbers have holes by nature.
+const maxHoles = 1000
 
 type span struct {
 	From uint64 `json:"from"`
 	To   uint64 `json:"to"`
 }
 
-// add counts a number; one that was a hole fills it, one that was seen counts once.
+// add counts a number; one that was a hole fills it, one that was seen counts once. Where holes are no longer remembered it counts as seen.
 func (s *seqs) add(n uint64) {
 	switch {
 	case n == 0:
@@ -217,29 +223,40 @@ func (s *seqs) add(n uint64) {
 		s.First = n
 		s.Records++
 	default:
-		for i, h := range s.Holes {
-			if n < h.From || n > h.To {
-				continue
-			}
-			var rest []span
-			if h.From < n {
-				rest = append(rest, span{h.From, n - 1})
-			}
-			if n < h.To {
-				rest = append(rest, span{n + 1, h.To})
-			}
-			s.Holes = slices.Replace(s.Holes, i, i+1, rest...)
-			s.Records++
-			return
-		}
+		s.fill(n)
 	}
+	if over := len(s.Holes) - maxHoles; over > 0 {
+		for _, h := range s.Holes[:over] {
+			s.Older += h.size()
+		}
+		s.Holes = slices.Delete(s.Holes, 0, over)
+	}
+}
+
+func (h span) size() uint64 { return h.To - h.From + 1 }
+
+// fill takes a number out of the hole that it is in, if it is in one.
+func (s *seqs) fill(n uint64) {
+	i := sort.Search(len(s.Holes), func(i int) bool { return s.Holes[i].To >= n })
+	if i == len(s.Holes) || s.Holes[i].From > n {
+		return
+	}
+	h, rest := s.Holes[i], []span(nil)
+	if h.From < n {
+		rest = append(rest, span{h.From, n - 1})
+	}
+	if n < h.To {
+		rest = append(rest, span{n + 1, h.To})
+	}
+	s.Holes = slices.Replace(s.Holes, i, i+1, rest...)
+	s.Records++
 }
 
 // missing is how many numbers are holes.
 func (s *seqs) missing() uint64 {
-	var n uint64
+	n := s.Older
 	for _, h := range s.Holes {
-		n += h.To - h.From + 1
+		n += h.size()
 	}
 	return n
 }

@@ -211,7 +211,6 @@ func (e *Engine) answer(j *job, a protocol.Answer, position []uint32) {
 func (e *Engine) answered(j *job, a protocol.Answer, position []uint32) flow.Answered {
 	ev := flow.Answered{Call: j.call.ID}
 	s := j.step
-	sink := s.Kind == sdk.KindSink
 	for _, r := range a.Runs {
 		run := flow.Run{First: int32(position[r.First]), Verdict: verdict(r.Outcome.Verdict), Down: r.Outcome.Down, Revisit: r.Outcome.Revisit,
 			After: r.Outcome.After, Due: r.Outcome.Due, Cause: r.Outcome.Cause, Code: r.Outcome.Code, Alarm: r.Outcome.Alarm,
@@ -223,7 +222,7 @@ func (e *Engine) answered(j *job, a protocol.Answer, position []uint32) flow.Ans
 				run.First, run.Count = pos, 0
 			}
 			run.Count++
-			if sink && (run.Verdict == flow.Done || run.Verdict == flow.Passed) {
+			if s.mentioned && (run.Verdict == flow.Done || run.Verdict == flow.Passed) {
 				if receipt, err := protocol.ParseReceipt(r.Receipt); err == nil {
 					h, row := j.row(pos)
 					o := h.of(row)

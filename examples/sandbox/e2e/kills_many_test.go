@@ -1,0 +1,62 @@
+//go:build failpoints || real
+
+package e2e
+
+import (
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Twenty kills of the engine in all phases, then one of each plugin, in a run of 20,000 messages with up to 1 GiB of media.
+func TestKills(t *testing.T) {
+	c := open(t, "--messages", "20000", "--seed", "3")
+	round := []phase{{"fetch", inFetch}, {"media", inMedia}, {"upload", inUpload}, {"kintone", inLog}, {"commit", before}}
+	phases := slices.Concat(round, round, round, round)
+	phases[8].window, phases[18].window, phases[14].window = inRaw, inRaw, after
+	repeated, last := 0, 0
+	for i, p := range phases {
+		c.strike(p)
+		if i > 0 { // what a kill has caused shows in the run after it
+			if now := c.look().again(); now > last {
+				repeated++
+			}
+		}
+		last = c.look().again()
+	}
+	e := c.start(run{})
+	until(t, time.Minute, "six plugins", func() bool { return len(c.plugins(e)) == 6 })
+	for _, victim := range c.plugins(e) {
+		c.replaced(e, victim, syscall.SIGKILL)
+	}
+	if now := c.look().again(); now > last {
+		repeated++
+	}
+	t.Logf("%d of 20 kills made weir ask or send something again", repeated)
+	if repeated < 15 {
+		t.Error("want at least 15")
+	}
+	e.finish(20 * time.Minute)
+	c.equal()
+}
+
+// replaced ends a plugin process and waits until another has taken its place. No other process may change.
+func (c *company) replaced(e *engine, victim process, signal syscall.Signal) {
+	c.t.Helper()
+	others := slices.DeleteFunc(c.plugins(e), func(p process) bool { return p == victim })
+	if err := syscall.Kill(victim.pid, signal); err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Logf("kill %v %s", signal, victim)
+	var fresh []process
+	until(c.t, time.Minute, "another "+victim.command, func() bool {
+		fresh = slices.DeleteFunc(c.plugins(e), func(p process) bool { return slices.Contains(others, p) || p == victim })
+		return len(fresh) == 1 && fresh[0].command == victim.command
+	})
+	for _, p := range others {
+		if !slices.Contains(c.plugins(e), p) {
+			c.t.Errorf("%s is gone too", p)
+		}
+	}
+}
