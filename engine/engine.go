@@ -110,6 +110,7 @@ type step struct {
 	proc       *process
 	pace       *pace // the step's own limit; that of its connection is the process's
 	source     *source
+	trouble    string // what the last outage of its service looked like, for people
 }
 
 // newEngine loads the state and builds the machine on it.

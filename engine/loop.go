@@ -156,6 +156,7 @@ func (e *Engine) start(ctx context.Context) error {
 func (e *Engine) end(cancel context.CancelCauseFunc) {
 	cancel(nil)
 	e.background.Wait()
+	os.RemoveAll(e.spool.dir) // the keys of what is in there end here
 	os.RemoveAll(e.sockets)
 }
 

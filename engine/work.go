@@ -89,13 +89,13 @@ func (e *Engine) work(j *job) {
 	position := all(j.batch.Rows()) // in the call, of each row sent
 	args, bad := e.arguments(j)
 	if len(bad) > 0 {
-		var good []int32
+		good := []int32{} // never nil: that would be all rows
 		var goodArgs []json.RawMessage
 		a := flow.Answered{Call: j.call.ID}
 		position = position[:0]
 		for i := range int32(j.batch.Rows()) {
 			if err := bad[i]; err != nil {
-				e.Log.Warn("expression cannot be evaluated", "step", s.address, "error", err)
+				e.Log.Debug("expression cannot be evaluated", "step", s.address, "error", err)
 				a.Runs = append(a.Runs, flow.Run{First: i, Count: 1, Verdict: flow.Reject, Code: "EXPRESSION", Detail: err.Error()})
 				continue
 			}
@@ -123,7 +123,9 @@ func (e *Engine) work(j *job) {
 	ret := flow.Returned{Call: j.call.ID, Failure: failure(err)}
 	if err != nil {
 		ret.Code = "PLUGIN_FAILED"
-		e.Log.Warn("call failed", "step", s.address, "rows", j.batch.Rows(), "error", err)
+		if e.ctx.Err() == nil { // else the run is ending, and this call with it
+			e.Log.Warn("call failed", "step", s.address, "rows", j.batch.Rows(), "error", err)
+		}
 	}
 	e.post(func() { e.step(ret) })
 }
@@ -222,6 +224,9 @@ func (e *Engine) answered(j *job, a protocol.Answer, position []uint32) flow.Ans
 		run := flow.Run{First: int32(position[r.First]), Verdict: verdict(r.Outcome.Verdict), Down: r.Outcome.Down, Revisit: r.Outcome.Revisit,
 			After: r.Outcome.After, Due: r.Outcome.Due, Cause: r.Outcome.Cause, Code: r.Outcome.Code, Alarm: r.Outcome.Alarm,
 			Detail: r.Outcome.Detail}
+		if r.Outcome.Down {
+			s.trouble = r.Outcome.Detail
+		}
 		for k := range r.Count { // positions may have gaps where rows were refused before the call
 			pos := int32(position[r.First+k])
 			if pos != run.First+run.Count {
