@@ -91,8 +91,9 @@ func (e *Engine) alias(a flow.Alias) {
 
 // view shows one row to expressions.
 type view struct {
-	b *protocol.Batch
-	i int
+	b      *protocol.Batch
+	i      int
+	stored []int // files that the step has delivered in an earlier pass
 }
 
 var _ lang.Record = view{}
@@ -104,4 +105,14 @@ func (v view) Kind() string            { return v.b.Kind(v.i) }
 func (v view) Time() time.Time         { return v.b.Time(v.i) }
 func (v view) Body() []byte            { return v.b.Body(v.i) }
 func (v view) Meta(name string) string { return v.b.Meta(name, v.i) }
-func (v view) Files() []sdk.File       { return v.b.Files(v.i) }
+
+// Files are those of the row. One that is here no more, but was delivered by the step that asks, is stored.
+func (v view) Files() []sdk.File {
+	files := v.b.Files(v.i)
+	for _, k := range v.stored {
+		if k < len(files) && files[k].Outcome == "" && !files[k].HasBytes() && files[k].SHA256 != "" {
+			files[k].Outcome = sdk.FileStored
+		}
+	}
+	return files
+}

@@ -67,6 +67,15 @@
 // 2026-11-22  The latest pass wins at a step, instead of queueing behind an older entry: an entry and a newer pass of the same record would
 // write the same row, and the newer one knows more.
 //
+// 2026-11-22  … unless the older entry owes bytes, kept or to be made again, and the newer pass had none: a fetch that fails changes nothing
+// that an earlier one has promised.
+//
+// 2026-11-22  At a start everything that waits for a cause is tried once, and a changed configuration makes due all that its step owes: the
+// cause may have gone while no engine ran, or between the first look at the new configuration and a kill.
+//
+// 2026-11-22  Steps of one process are suspected together: after a death the process gets one call at a time, of suspects alone, so that a
+// record that kills it takes no row of another step with it.
+//
 // 2026-11-22  A step whose receipts are mentioned must have the same inputs as the step that mentions them: then the dependent step has no
 // entry of its own while the sink owes, it runs in the sink's replay, with the receipt at hand.
 //
@@ -83,8 +92,7 @@
 // 2026-11-22  Only the first event of a cause is a warning or worse; the ones after it are for the record. A missing key wakes one person
 // once, and still marks each raw row.
 //
-// 2026-11-22  keyring() is evaluated again every minute and a step whose arguments changed is opened anew. That a configuration has changed
-// is the one cause that flips everything which waits for a cause at that step.
+// 2026-11-22  keyring() is evaluated again every minute and a step whose arguments changed is opened anew.
 //
 // 2026-11-22  Libraries: go-plugin and grpc-go carry the wire (field, upkeep); hcl and cty are the language (Terraform's); Badger is the
 // state (embedded, synchronous writes, small profile of about 20 MB for a million owed rows); cobra the command line; hclog the log,

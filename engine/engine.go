@@ -104,7 +104,7 @@ type step struct {
 	index      int
 	upstream   int           // its source, for deadlines; -1 = several or none
 	retention  time.Duration // of that source
-	awaits     []int         // sinks whose receipts it mentions
+	awaits     []int         // sinks whose receipts it mentions, and itself
 	mentioned  bool          // some step mentions its receipts
 	onlySome   bool          // when, or files only: rows have to be asked about
 	proc       *process
@@ -251,6 +251,9 @@ func (e *Engine) graph() flow.Config {
 		for _, a := range s.Receipts {
 			r.awaits = append(r.awaits, e.byName[a])
 			e.steps[e.byName[a]].mentioned = true
+		}
+		if len(r.awaits) > 0 { // what it has delivered itself tells which of the files are stored
+			r.awaits, r.mentioned = append(r.awaits, i), true
 		}
 		r.onlySome = s.HasWhen || c.FilesOnly
 		e.byName[s.Address] = i

@@ -242,7 +242,7 @@ func (e *Engine) wakeNews() {
 	n.reading = true
 	after, limit := n.read, min(n.credit, 500)
 	e.background.Go(func() {
-		events, err := e.db.Events(after, limit)
+		events, err := e.db.Events(e.Pipeline.Name, after, limit)
 		e.post(func() {
 			n.reading = false
 			if err != nil {
@@ -256,7 +256,7 @@ func (e *Engine) wakeNews() {
 
 func (n *news) arrived(events []state.Event) {
 	if len(events) == 0 {
-		n.read = n.durable // trimmed by another pipeline's numbers
+		n.read = n.durable // the rest are another pipeline's numbers
 		return
 	}
 	records := make([]sdk.Record, len(events))

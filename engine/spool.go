@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -62,7 +63,7 @@ func (l *lotFacts) spool(root int32, name string) {
 	if l.spooled == nil {
 		l.spooled = map[int32][]string{}
 	}
-	if !contains(l.spooled[root], name) {
+	if !slices.Contains(l.spooled[root], name) {
 		l.spooled[root] = append(l.spooled[root], name)
 	}
 }

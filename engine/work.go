@@ -158,10 +158,14 @@ func (e *Engine) arguments(j *job) ([]json.RawMessage, map[int32]error) {
 	var bad map[int32]error
 	for i := range args {
 		var receipts lang.Receipts
+		v := view{b: j.batch, i: i}
 		if j.cells != nil {
 			receipts = e.readReceipts(j.cells[i], j.batch, i)
+			if own := j.cells[i][s.address].receipt; own != nil {
+				v.stored = own.Files
+			}
 		}
-		a, err := s.RowArgs(view{j.batch, i}, receipts)
+		a, err := s.RowArgs(v, receipts)
 		if err == nil && j.call.For >= 0 && s.Component.MakesFiles {
 			a, err = e.narrow(a, e.steps[j.call.For], j.batch, i)
 		}
@@ -181,7 +185,7 @@ func (e *Engine) arguments(j *job) ([]json.RawMessage, map[int32]error) {
 
 // narrow asks the maker of files for those alone that were here before and that the owed step wants again. Others have a plan of their own.
 func (e *Engine) narrow(args json.RawMessage, owed *step, b *protocol.Batch, row int) (json.RawMessage, error) {
-	wanted, err := owed.WantedFiles(view{b, row}, nil)
+	wanted, err := owed.WantedFiles(view{b: b, i: row}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -192,8 +196,11 @@ func (e *Engine) narrow(args json.RawMessage, owed *step, b *protocol.Batch, row
 			known = append(known, i)
 		}
 	}
-	if len(known) == 0 {
+	switch {
+	case len(wanted) == 0:
 		return args, nil
+	case len(known) == 0: // the step was disabled: nobody has asked for them yet
+		known = wanted
 	}
 	object := map[string]json.RawMessage{}
 	if err := json.Unmarshal(args, &object); err != nil {

@@ -30,7 +30,7 @@ func (m *Machine) owe(step int, b *batch, row int32, r Run) {
 	rp, s := l.replay, &m.steps[step]
 	again := rp != nil && step == rp.step
 	here := m.needsBytes(step, ref)
-	bytes := here || r.Code == CodeNeedBytes
+	bytes := here || r.Code == CodeNeedBytes || r.Cause == CauseDisabled // nobody has asked for what a disabled step would take
 	deadline := b.rows[row].Deadline
 	o := owing{step: step, door: step, at: ref, last: ref, facts: ref, root: root, id: b.rows[row].ID, bytes: bytes}
 	if bytes {
