@@ -23,9 +23,10 @@ demo: build ## 200 messages from WeCom to kintone and OSS through three kills, t
 demo-tamper: build ## spoil an archive in every way, and see that the comparison notices
 	bin/weir-sandbox demo --weir bin/weir --tamper
 
-test: build ## vet and every test that needs Go alone
+test: build ## vet, every test that needs Go alone, and demo-tamper
 	go vet ./...
 	go test -timeout 10m ./...
+	bin/weir-sandbox demo --weir bin/weir --tamper
 
 test-real: build $(LIBRARY) $(VERSITYGW) ## the same with the official library, a real S3 server and the official kintone client
 	command -v npm >/dev/null || { $(APT) nodejs npm; }

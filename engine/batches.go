@@ -12,24 +12,28 @@ import (
 // held is a batch that the machine knows by number.
 type held struct {
 	*protocol.Batch
-	source int      // of its records; -1 = not known
+	source int      // of its records; -1 = not known. Only where there is no origin
 	origin []origin // of each row; nil = row i is row i of lot's first batch
 	lot    uint64
 	rows   []flow.Row
 }
 
-// origin is the row of a lot's first batch that a row came from.
+// origin is the row of a lot's first batch that a row came from. A call may carry rows of several lots, and of several sources.
 type origin struct {
-	lot  uint64
-	root int32
+	lot    uint64
+	root   int32
+	source int32
 }
 
 func (h *held) of(row int32) origin {
 	if h.origin == nil {
-		return origin{h.lot, row}
+		return origin{h.lot, row, int32(h.source)}
 	}
 	return h.origin[row]
 }
+
+// from is the source of a row, -1 = not known.
+func (h *held) from(row int32) int { return int(h.of(row).source) }
 
 // hold numbers a batch.
 func (e *Engine) hold(h *held) flow.Batch {
@@ -53,7 +57,7 @@ func (e *Engine) rows(h *held, retention time.Duration, now time.Time, before fu
 			}
 		}
 		if r.ID == 0 {
-			r.ID = e.identity(h.source, id)
+			r.ID = e.identity(h.from(int32(i)), id)
 		}
 		if retention > 0 {
 			r.Deadline = recordTime(h.Batch, i, now).Add(retention)
@@ -77,7 +81,7 @@ func recordTime(b *protocol.Batch, i int, now time.Time) time.Time {
 // alias makes a batch of rows that went past a transform.
 func (e *Engine) alias(a flow.Alias) {
 	of := e.batches[a.Of]
-	h := &held{Batch: protocol.Gather(protocol.Part{Batch: of.Batch, Rows: a.Rows}), source: of.source, lot: of.lot}
+	h := &held{Batch: protocol.Gather(protocol.Part{Batch: of.Batch, Rows: a.Rows})}
 	for _, row := range a.Rows {
 		h.origin = append(h.origin, of.of(row))
 		h.rows = append(h.rows, of.rows[row])
@@ -87,8 +91,9 @@ func (e *Engine) alias(a flow.Alias) {
 
 // view shows one row to expressions.
 type view struct {
-	b *protocol.Batch
-	i int
+	b      *protocol.Batch
+	i      int
+	stored []int // files that the step has delivered in an earlier pass
 }
 
 var _ lang.Record = view{}
@@ -100,4 +105,14 @@ func (v view) Kind() string            { return v.b.Kind(v.i) }
 func (v view) Time() time.Time         { return v.b.Time(v.i) }
 func (v view) Body() []byte            { return v.b.Body(v.i) }
 func (v view) Meta(name string) string { return v.b.Meta(name, v.i) }
-func (v view) Files() []sdk.File       { return v.b.Files(v.i) }
+
+// Files are those of the row. One that is here no more, but was delivered by the step that asks, is stored.
+func (v view) Files() []sdk.File {
+	files := v.b.Files(v.i)
+	for _, k := range v.stored {
+		if k < len(files) && files[k].Outcome == "" && !files[k].HasBytes() && files[k].SHA256 != "" {
+			files[k].Outcome = sdk.FileStored
+		}
+	}
+	return files
+}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/weir-etl/weir/engine/internal/flow"
 	"github.com/weir-etl/weir/engine/internal/lang"
@@ -15,13 +16,13 @@ import (
 func (e *Engine) Wants(i int, r flow.Ref) (bool, string) {
 	s := e.steps[i]
 	b := e.batches[r.Batch]
-	if b.source >= 0 && e.steps[b.source].address == lang.Events && b.Meta("step", int(r.Row)) == s.address {
+	if from := b.from(r.Row); from >= 0 && e.steps[from].address == lang.Events && b.Meta("step", int(r.Row)) == s.address {
 		return false, "" // an event about a sink never goes to that sink
 	}
 	if !s.onlySome {
 		return true, ""
 	}
-	ok, err := s.Wants(view{b.Batch, int(r.Row)}, e.receiptsOf(s, b, r.Row))
+	ok, err := s.Wants(view{b: b.Batch, i: int(r.Row)}, e.receiptsOf(s, b, r.Row))
 	if err != nil {
 		e.Log.Warn("expression cannot be evaluated", "step", s.address, "error", err)
 		return false, "EXPRESSION"
@@ -45,7 +46,7 @@ func (e *Engine) NeedsBytes(i int, r flow.Ref) bool {
 		}
 		return false
 	}
-	wanted, err := s.WantedFiles(view{b.Batch, int(r.Row)}, e.receiptsOf(s, b, r.Row))
+	wanted, err := s.WantedFiles(view{b: b.Batch, i: int(r.Row)}, e.receiptsOf(s, b, r.Row))
 	if err != nil {
 		return false
 	}
@@ -61,11 +62,11 @@ func (e *Engine) NeedsBytes(i int, r flow.Ref) bool {
 func (e *Engine) About(i int, r flow.Ref) uint64 {
 	s := e.steps[i]
 	b := e.batches[r.Batch]
-	id, err := s.About(view{b.Batch, int(r.Row)})
+	id, err := s.About(view{b: b.Batch, i: int(r.Row)})
 	if err != nil || id == "" {
 		return 0
 	}
-	source := b.source
+	source := b.from(r.Row)
 	if source >= 0 && e.steps[source].address == lang.Events {
 		var event struct {
 			Subject struct {
@@ -121,7 +122,7 @@ func (l *lotFacts) receipt(sink int, root int32) *cell {
 	return c
 }
 
-// delivered writes a receipt into its cell. A later delivery adds its URLs to those of earlier ones.
+// delivered writes a receipt into its cell. A later delivery adds its URLs and files to those of earlier ones.
 func (c *cell) delivered(r *sdk.Receipt, code string) {
 	c.code = code
 	if r == nil {
@@ -129,21 +130,17 @@ func (c *cell) delivered(r *sdk.Receipt, code string) {
 	}
 	if c.receipt != nil {
 		for _, u := range c.receipt.URLs {
-			if !contains(r.URLs, u) {
+			if !slices.Contains(r.URLs, u) {
 				r.URLs = append(r.URLs, u)
+			}
+		}
+		for _, f := range c.receipt.Files {
+			if !slices.Contains(r.Files, f) {
+				r.Files = append(r.Files, f)
 			}
 		}
 	}
 	c.receipt = r
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }
 
 // receiptsOf reads the receipts that a step mentions, as they stand now.
@@ -175,7 +172,7 @@ func (e *Engine) readReceipts(cells map[string]cell, b *protocol.Batch, row int)
 			r.URLs, r.Files, r.Fields = c.receipt.URLs, c.receipt.Files, c.receipt.Fields
 		}
 		if c.state > flow.StateDelivered {
-			if files, err := e.steps[e.byName[address]].WantedFiles(view{b, row}, nil); err == nil {
+			if files, err := e.steps[e.byName[address]].WantedFiles(view{b: b, i: row}, nil); err == nil {
 				r.Files = files
 			}
 		}

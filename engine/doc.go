@@ -9,9 +9,11 @@
 //	internal/status  turns outcomes, receipts and flags into the one status of a record
 //	cmd/weir         the command line
 //
-// In this package: engine.go builds an [Engine] from a pipeline and the state, loop.go is its one loop, source.go reads sources, work.go
-// calls transforms and sinks, content.go answers the machine's questions about rows, settle.go makes settlements durable and brings owed
-// rows back, spool.go holds media in flight, news.go makes events, process.go keeps plugin processes alive, status.go and admin.go tell.
+// In this package: engine.go builds an [Engine] from a pipeline and the state, loop.go is its one loop, source.go reads sources, batches.go
+// and work.go gather rows and call transforms and sinks, pace.go spreads calls, content.go answers the machine's questions about rows,
+// settle.go makes settlements durable and brings owed rows back, spool.go holds media in flight, news.go makes events, process.go keeps
+// plugin processes alive. status.go, owed.go and plan.go say how things stand: admin.go to those who ask a running engine (client.go),
+// idle.go where none runs.
 //
 // # The life of a record
 //
@@ -35,14 +37,13 @@
 //
 // # Crash windows
 //
-// Each is a failpoint; builds with the tag failpoints can be stopped and killed there.
+// Each is a failpoint; builds with the tag failpoints can be stopped and killed there (engine/cmd/weir/failpoint_on.go).
 //
 //	fetch           a page has been received, nothing of it is durable: it is read again from the checkpoint
-//	media           a transform call is under way: as fetch; spool files are noise without their keys, and swept at the next start
-//	upload          an object is being stored: the next pass finds it by key and hash, or stores it again
-//	kintone         a row may be written without our knowing: it is written again by its unique key
-//	spool.keep      kept files have been linked, their parcel is not yet durable: swept at the next start
-//	commit.before   everything is answered, nothing is durable: as fetch
+//	ADDRESS.call    rows are about to be sent to a step: as fetch; spool files are noise without their keys, and swept at the next start
+//	ADDRESS.answer  a step has answered and nothing is durable: an object is found by key and hash, a row is written again by its unique key
+//	spool.keep      files are about to be kept: their links without a parcel are swept at the next start
+//	commit.before   everything is answered, nothing is durable: as ADDRESS.answer
 //	commit.pieces   a large change is partly in the journal, not promised: dropped at the next start
 //	commit.journal  … and promised: applied at the next start
 //	commit.after    durable, not yet known to the machine: the next start reads it from the state
@@ -66,14 +67,32 @@
 // 2026-11-22  The latest pass wins at a step, instead of queueing behind an older entry: an entry and a newer pass of the same record would
 // write the same row, and the newer one knows more.
 //
+// 2026-11-22  … unless the older entry owes bytes, kept or to be made again, and the newer pass had none: a fetch that fails changes nothing
+// that an earlier one has promised.
+//
+// 2026-11-22  At a start everything that waits for a cause is tried once, and a changed configuration makes due all that its step owes: the
+// cause may have gone while no engine ran, or between the first look at the new configuration and a kill.
+//
+// 2026-11-22  Steps of one process are suspected together: after a death the process gets one call at a time, of suspects alone, so that a
+// record that kills it takes no row of another step with it.
+//
 // 2026-11-22  A step whose receipts are mentioned must have the same inputs as the step that mentions them: then the dependent step has no
 // entry of its own while the sink owes, it runs in the sink's replay, with the receipt at hand.
+//
+// 2026-11-22  A replay for the sake of one sink asks the makers of files only for what that sink wants, and leaves what the steps on its way
+// have planned. Otherwise a file that is late for one sink would settle the plan that serves them all, or hold up a file that is here.
+//
+// 2026-11-22  What was tried in vain waits for a time, whatever it waited for before: a cause that has gone must not bring an entry back at
+// once and for ever.
+//
+// 2026-11-22  A run that has an end (--once with a clock that ends) takes up nothing that falls due later.
+//
+// 2026-11-22  Bodies travel in a message piece of their own, which nobody copies (sdk/protocol/codec.go): it saves memory, not time.
 //
 // 2026-11-22  Only the first event of a cause is a warning or worse; the ones after it are for the record. A missing key wakes one person
 // once, and still marks each raw row.
 //
-// 2026-11-22  keyring() is evaluated again every minute and a step whose arguments changed is opened anew. That a configuration has changed
-// is the one cause that flips everything which waits for a cause at that step.
+// 2026-11-22  keyring() is evaluated again every minute and a step whose arguments changed is opened anew.
 //
 // 2026-11-22  Libraries: go-plugin and grpc-go carry the wire (field, upkeep); hcl and cty are the language (Terraform's); Badger is the
 // state (embedded, synchronous writes, small profile of about 20 MB for a million owed rows); cobra the command line; hclog the log,

@@ -104,11 +104,13 @@ type step struct {
 	index      int
 	upstream   int           // its source, for deadlines; -1 = several or none
 	retention  time.Duration // of that source
-	awaits     []int         // sinks whose receipts it mentions
+	awaits     []int         // sinks whose receipts it mentions, and itself
+	mentioned  bool          // some step mentions its receipts
 	onlySome   bool          // when, or files only: rows have to be asked about
 	proc       *process
 	pace       *pace // the step's own limit; that of its connection is the process's
 	source     *source
+	trouble    string // what the last outage of its service looked like, for people
 }
 
 // newEngine loads the state and builds the machine on it.
@@ -134,7 +136,7 @@ func newEngine(o Options, db *state.DB) (*Engine, error) {
 	}
 	e.machine = flow.New(cfg, e, e.holdings(snapshot), snapshot.NextParcel-1, o.Clock.Now())
 	e.news = newNews(e, snapshot)
-	if e.spool, err = openSpool(o.Dir, snapshot); err != nil {
+	if e.spool, err = openSpool(o.Dir, o.Pipeline.Name, snapshot); err != nil {
 		return nil, err
 	}
 	for _, s := range e.steps {
@@ -188,6 +190,7 @@ func (e *Engine) graph() flow.Config {
 		cfg.Limits.Until = e.Until
 	}
 	cfg.Seed = uint64(time.Now().UnixNano())
+	processes := map[string]int{}
 	listens := false
 	for _, s := range e.Pipeline.Steps {
 		for _, in := range s.Inputs {
@@ -209,6 +212,11 @@ func (e *Engine) graph() flow.Config {
 			MaxRows: c.MaxRecords, MaxBytes: c.MaxBytes, MaxInFlight: c.MaxInFlight,
 			MaxWait: s.Batch.MaxWait, Tries: s.Retry.Tries, Within: s.Retry.Within,
 		}
+		name := processName(s)
+		if processes[name] == 0 {
+			processes[name] = len(processes) + 1
+		}
+		f.Process = processes[name]
 		switch s.Kind {
 		case sdk.KindSource:
 			f.Kind = flow.Source
@@ -242,6 +250,10 @@ func (e *Engine) graph() flow.Config {
 		}
 		for _, a := range s.Receipts {
 			r.awaits = append(r.awaits, e.byName[a])
+			e.steps[e.byName[a]].mentioned = true
+		}
+		if len(r.awaits) > 0 { // what it has delivered itself tells which of the files are stored
+			r.awaits, r.mentioned = append(r.awaits, i), true
 		}
 		r.onlySome = s.HasWhen || c.FilesOnly
 		e.byName[s.Address] = i
@@ -310,5 +322,19 @@ func identityKey(stateKey []byte) []byte {
 	return key[:]
 }
 
-// post hands work to the loop.
-func (e *Engine) post(f func()) { e.events <- f }
+// post hands work to the loop. When the run ends, what nobody has worked yet is dropped: it is not acknowledged, and comes again with the
+// next run.
+func (e *Engine) post(f func()) {
+	select {
+	case e.events <- f:
+	case <-e.ctx.Done():
+	}
+}
+
+// fail ends the run: the state cannot be trusted any more.
+func (e *Engine) fail(err error) {
+	select {
+	case e.failed <- fmt.Errorf("state: %w", err):
+	default: // it is ending
+	}
+}

@@ -247,7 +247,7 @@ func (i *Idle) change(p Pick, replace func(state.Group) []state.Group) (Effect, 
 	if err := i.db.Commit(context.Background(), &change); err != nil {
 		return Effect{}, err
 	}
-	kept := spool{kept: filepath.Join(i.dir, "kept")}
+	kept := spool{kept: keptFolder(i.dir, i.pipe.Name)}
 	for _, id := range change.DropParcels {
 		kept.drop(id)
 	}

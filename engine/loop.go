@@ -152,23 +152,12 @@ func (e *Engine) start(ctx context.Context) error {
 	return nil
 }
 
-// end stops all that the run has started and waits for it. Events that nobody will work any more are taken and dropped, so that no
-// sender hangs: what they would have told is not acknowledged, and comes again with the next run.
+// end stops all that the run has started and waits for it.
 func (e *Engine) end(cancel context.CancelCauseFunc) {
 	cancel(nil)
-	gone := make(chan struct{})
-	go func() {
-		e.background.Wait()
-		close(gone)
-	}()
-	for {
-		select {
-		case <-e.events:
-		case <-gone:
-			os.RemoveAll(e.sockets)
-			return
-		}
-	}
+	e.background.Wait()
+	os.RemoveAll(e.spool.dir) // the keys of what is in there end here
+	os.RemoveAll(e.sockets)
 }
 
 // executable finds the program of a plugin: bundled in this one, or named by the pipeline.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -99,7 +100,7 @@ func (n *news) raise(ev event) []state.Event {
 	case t.count > 1 || ev.Subject != nil:
 		log = n.e.Log.Debug
 	}
-	log("event", "code", ev.Code, "step", ev.Step, "cause", ev.Cause, "recovered", ev.Recovered)
+	log("event", ev.attributes()...)
 	if !n.on {
 		return nil
 	}
@@ -109,6 +110,21 @@ func (n *news) raise(ev event) []state.Event {
 	}
 	n.last++
 	return []state.Event{{Number: n.last, Data: data}}
+}
+
+// attributes are what the log says of an event: no more than there is to say.
+func (ev *event) attributes() []any {
+	list := []any{"code", ev.Code, "step", ev.Step}
+	if ev.Cause != "" {
+		list = append(list, "cause", ev.Cause)
+	}
+	if ev.Recovered {
+		list = append(list, "recovered", true)
+	}
+	for _, k := range slices.Sorted(maps.Keys(ev.Attrs)) {
+		list = append(list, k, ev.Attrs[k])
+	}
+	return list
 }
 
 // tell raises an event of its own, outside any settlement.
@@ -128,8 +144,8 @@ func (n *news) facts(c flow.Commit, change *state.Change) {
 		}
 		if b != nil {
 			ev.Subject = &subject{ID: b.ID(int(f.Ref.Row)), Seq: b.Seq(int(f.Ref.Row))}
-			if b.source >= 0 {
-				ev.Subject.Source = n.e.steps[b.source].address
+			if from := b.from(f.Ref.Row); from >= 0 {
+				ev.Subject.Source = n.e.steps[from].address
 				if ev.Subject.Source == lang.Events {
 					continue // an event about an event would never end
 				}
@@ -150,9 +166,12 @@ func (n *news) told(s *step, events []sdk.Event) {
 func (n *news) breaker(b flow.Breaker) {
 	s := n.e.steps[b.Step]
 	if b.Open {
-		ev := event{Code: "SERVICE_DOWN", Severity: sdk.Warning, Step: s.address, Attrs: map[string]string{"code": b.Code}}
+		ev := event{Code: "SERVICE_DOWN", Severity: sdk.Warning, Step: s.address, Attrs: map[string]string{"why": b.Code}}
 		if b.Alarm {
 			ev.Severity = sdk.Critical
+		}
+		if s.trouble != "" {
+			ev.Attrs["detail"] = s.trouble
 		}
 		n.tell(ev)
 		return
@@ -161,12 +180,13 @@ func (n *news) breaker(b flow.Breaker) {
 }
 
 func (n *news) sourceFailed(s *step, err error) {
+	s.trouble = err.Error()
 	if n.open("SOURCE_DOWN", s) {
 		return
 	}
 	ev := event{Code: "SOURCE_DOWN", Severity: sdk.Warning, Step: s.address, Attrs: map[string]string{}}
 	if o := sdk.OutcomeOf(err); o.Code != "" {
-		ev.Attrs["code"] = o.Code
+		ev.Attrs["why"] = o.Code
 		if o.Alarm {
 			ev.Severity = sdk.Critical
 		}
@@ -177,15 +197,19 @@ func (n *news) sourceFailed(s *step, err error) {
 func (n *news) sourceBack(s *step) { n.recovered("SOURCE_DOWN", s) }
 
 func (n *news) openFailed(s *step, err error) {
+	s.trouble = err.Error()
 	n.e.Log.Error("step cannot be opened", "step", s.address, "error", err)
 	if !n.open("OPEN_FAILED", s) {
-		n.tell(event{Code: "OPEN_FAILED", Severity: sdk.Critical, Step: s.address, Attrs: map[string]string{"code": sdk.OutcomeOf(err).Code}})
+		n.tell(event{Code: "OPEN_FAILED", Severity: sdk.Critical, Step: s.address, Attrs: map[string]string{"why": sdk.OutcomeOf(err).Code}})
 	}
 }
 
 func (n *news) opened(s *step) { n.recovered("OPEN_FAILED", s) }
 
 func (n *news) open(code string, s *step) bool { return n.count[s.address+"\x00"+code+"\x00"] != nil }
+
+// down reports whether a source cannot be read, or a step cannot be opened.
+func (n *news) down(s *step) bool { return n.open("SOURCE_DOWN", s) || n.open("OPEN_FAILED", s) }
 
 func (n *news) recovered(code string, s *step) {
 	if n.open(code, s) {
@@ -218,11 +242,11 @@ func (e *Engine) wakeNews() {
 	n.reading = true
 	after, limit := n.read, min(n.credit, 500)
 	e.background.Go(func() {
-		events, err := e.db.Events(after, limit)
+		events, err := e.db.Events(e.Pipeline.Name, after, limit)
 		e.post(func() {
 			n.reading = false
 			if err != nil {
-				e.Log.Error("events cannot be read", "error", err)
+				e.fail(err)
 				return
 			}
 			n.arrived(events)
@@ -232,7 +256,7 @@ func (e *Engine) wakeNews() {
 
 func (n *news) arrived(events []state.Event) {
 	if len(events) == 0 {
-		n.read = n.durable // trimmed by another pipeline's numbers
+		n.read = n.durable // the rest are another pipeline's numbers
 		return
 	}
 	records := make([]sdk.Record, len(events))
@@ -276,12 +300,7 @@ func (ev *event) text() (title, text string) {
 	if ev.Subject != nil {
 		text += fmt.Sprintf(", record %s of %s", ev.Subject.ID, ev.Subject.Source)
 	}
-	keys := make([]string, 0, len(ev.Attrs))
-	for k := range ev.Attrs {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	for _, k := range keys {
+	for _, k := range slices.Sorted(maps.Keys(ev.Attrs)) {
 		text += ", " + k + " " + ev.Attrs[k]
 	}
 	if ev.Count > 1 {

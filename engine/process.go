@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -22,18 +23,28 @@ type process struct {
 	pace   *pace // of the connection
 	log    hclog.Logger
 
-	mu      sync.Mutex
-	client  *protocol.Client // nil while it is down
-	handles map[*step]uint64
-	up      chan struct{} // closed while it runs
+	mu    sync.Mutex
+	life  *life          // nil while it is down
+	up    chan struct{}  // closed while it runs
+	stale map[*step]bool // arguments have changed that it could not be told of
 }
+
+// life is one run of a process.
+type life struct {
+	client  *protocol.Client
+	handles map[*step]uint64        // guarded by the process
+	lost    context.CancelCauseFunc // ends it, because it cannot be reached
+	over    chan struct{}           // closed when the machine has been told that it ended
+}
+
+var errDown = errors.New("the process is down")
 
 // process finds or makes the process of a step.
 func (e *Engine) process(s *step) *process {
 	name := processName(s.Step)
 	p := e.procs[name]
 	if p == nil {
-		p = &process{e: e, plugin: s.Plugin, name: name, log: e.Log.Named(s.Plugin), up: make(chan struct{})}
+		p = &process{e: e, plugin: s.Plugin, name: name, log: e.Log.Named(s.Plugin), up: make(chan struct{}), stale: map[*step]bool{}}
 		if s.Connection != nil {
 			p.pace = newPace(e.Clock, s.Connection.Limit)
 		}
@@ -65,29 +76,33 @@ func (p *process) run(ctx context.Context, exe host.Executable) {
 	}
 }
 
-// use opens the steps of a started process and lets them be called until it ends.
+// use opens the steps of a started process and lets them be called until it ends, or cannot be reached any more.
 func (p *process) use(ctx context.Context, run *host.Process) error {
-	client := run.Client()
-	handles := make(map[*step]uint64, len(p.steps))
+	ctx, lost := context.WithCancelCause(ctx)
+	defer lost(nil)
+	l := &life{client: run.Client(), handles: make(map[*step]uint64, len(p.steps)), lost: lost, over: make(chan struct{})}
 	for _, s := range p.steps {
-		handle, err := p.open(ctx, client, s)
+		handle, err := p.open(ctx, l.client, s)
 		if err != nil {
 			p.e.post(func() { p.e.news.openFailed(s, err) })
 			return err
 		}
-		handles[s] = handle
+		l.handles[s] = handle
 	}
 	p.mu.Lock()
-	p.client, p.handles = client, handles
+	p.life = l
 	close(p.up)
 	p.mu.Unlock()
 	p.log.Debug("plugin process runs", "process", p.name, "pid", run.PID())
 	p.available(true)
 	<-ctx.Done()
-	p.mu.Lock()
-	p.client, p.up = nil, make(chan struct{})
-	p.mu.Unlock()
+	// The machine hears that nobody can be called before it hears of the calls that were lost: it must not take a call to a process that is
+	// not there for a death.
 	p.available(false)
+	p.mu.Lock()
+	p.life, p.up = nil, make(chan struct{})
+	p.mu.Unlock()
+	close(l.over)
 	return context.Cause(ctx)
 }
 
@@ -112,26 +127,32 @@ func (p *process) open(ctx context.Context, c *protocol.Client, s *step) (uint64
 	return c.Open(ctx, o, p.e.spool.dir)
 }
 
-// reload reads the key files of a step again. When its arguments changed it is opened a second time and what waited for that is due;
-// calls under way end with the old arguments, whose step stays open until the process ends.
+// reload reads the key files of a step again. When its arguments changed it is opened a second time and what it owes is due; calls under
+// way end with the old arguments, whose step stays open until the process ends.
 func (p *process) reload(ctx context.Context, s *step) {
 	p.mu.Lock()
 	changed, diags := s.Reload()
+	p.stale[s] = p.stale[s] || changed
+	stale, l := p.stale[s], p.life
 	p.mu.Unlock()
 	if diags.HasErrors() {
 		p.log.Warn("arguments cannot be read again", "step", s.address, "problem", diags[0].Problem)
 	}
-	client, _ := p.reach(s)
-	if !changed || client == nil { // a process that is down opens with the new arguments
+	if !stale {
 		return
 	}
-	handle, err := p.open(ctx, client, s)
-	if err != nil {
-		p.log.Error("step cannot be opened with its new arguments", "step", s.address, "error", err)
-		return
+	if l != nil { // a process that is down opens with the new arguments
+		handle, err := p.open(ctx, l.client, s)
+		if err != nil { // the next minute tries again
+			p.log.Error("step cannot be opened with its new arguments", "step", s.address, "error", err)
+			return
+		}
+		p.mu.Lock()
+		l.handles[s] = handle
+		p.mu.Unlock()
 	}
 	p.mu.Lock()
-	p.handles[s] = handle
+	p.stale[s] = false
 	p.mu.Unlock()
 	p.e.post(func() {
 		p.log.Info("configuration changed", "step", s.address)
@@ -139,21 +160,42 @@ func (p *process) reload(ctx context.Context, s *step) {
 	})
 }
 
-// reach is how a step is called now; a nil client means that its process is down.
-func (p *process) reach(s *step) (*protocol.Client, uint64) {
+// reach is how a step is called now; nil while its process is down.
+func (p *process) reach(s *step) (*life, uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.client, p.handles[s]
+	if p.life == nil {
+		return nil, 0
+	}
+	return p.life, p.life.handles[s]
+}
+
+// work calls a step. When its process turns out to be gone, work returns after the machine has been told that it is down.
+func (p *process) work(ctx context.Context, s *step, w protocol.Work, on func(protocol.Answer) error) error {
+	l, handle := p.reach(s)
+	if l == nil {
+		return errDown
+	}
+	err := l.client.Work(ctx, handle, w, on)
+	var gone *protocol.GoneError
+	if errors.As(err, &gone) {
+		l.lost(err)
+		select {
+		case <-l.over:
+		case <-ctx.Done():
+		}
+	}
+	return err
 }
 
 // await waits until the process of a step runs.
-func (p *process) await(ctx context.Context, s *step) (*protocol.Client, uint64, error) {
+func (p *process) await(ctx context.Context, s *step) (*life, uint64, error) {
 	for {
 		p.mu.Lock()
 		up := p.up
 		p.mu.Unlock()
-		if c, handle := p.reach(s); c != nil {
-			return c, handle, nil
+		if l, handle := p.reach(s); l != nil {
+			return l, handle, nil
 		}
 		select {
 		case <-up:

@@ -145,6 +145,7 @@ var tests = map[string]reasons{
 	"plugins/wecom":                   {"plugins/wecom/wecomsim": "its service"},
 	"plugins/wecom/finance":           {"plugins/wecom/wecomsim": "its service"},
 	"plugins/wecom/wecomsim":          {"plugins/wecom/finance": "the client provokes the refusals"},
+	"engine":                          {"sdk/serve": "the test binary is the plugin"},
 	"engine/internal/host":            {"sdk/serve": "the test binary is the plugin"},
 	"examples/sandbox/*":              {"examples/sandbox/*": "a made-up archive to judge", "plugins/wecom/wecomsim": "what it fills"},
 	"examples/*":                      {"sdk/sdktest": "how a custom plugin is tested"},

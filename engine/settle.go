@@ -84,20 +84,18 @@ func (e *Engine) parcel(p flow.Parcel) parcel {
 	if p.Last != nil {
 		out.last = e.gather(p.Last)
 	}
-	if src := e.batches[p.Rows[0].Batch].source; src >= 0 {
+	if src := e.batches[p.Rows[0].Batch].from(p.Rows[0].Row); src >= 0 { // all rows of a lot are of one
 		out.source = e.steps[src].address
 	}
-	for i := range p.Rows {
-		var cells map[string]cell
-		for k, c := range e.lot(p.Lot).receipts {
-			if k.root == p.Roots[i] {
-				if cells == nil {
-					cells = map[string]cell{}
-				}
-				cells[e.steps[k.sink].address] = *c
-			}
+	byRoot := map[int32]map[string]cell{}
+	for k, c := range e.lot(p.Lot).receipts {
+		if byRoot[k.root] == nil {
+			byRoot[k.root] = map[string]cell{}
 		}
-		out.receipts = append(out.receipts, cells)
+		byRoot[k.root][e.steps[k.sink].address] = *c
+	}
+	for _, root := range p.Roots {
+		out.receipts = append(out.receipts, byRoot[root])
 	}
 	for _, in := range e.steps[p.Door].inputs() {
 		if s := e.steps[e.byName[in]]; s.Step != nil && s.Component.Opaque {
@@ -210,7 +208,7 @@ func (e *Engine) write(ctx context.Context) {
 		for _, c := range e.commits.take(ctx) {
 			if err := e.persist(ctx, &c); err != nil {
 				if ctx.Err() == nil {
-					e.failed <- fmt.Errorf("state: %w", err)
+					e.fail(err)
 				}
 				return
 			}

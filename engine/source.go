@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -25,11 +26,15 @@ type source struct {
 	pages    map[flow.Batch]page // not yet settled; of the loop
 
 	mu     sync.Mutex
-	credit struct {
-		rows  int
-		bytes int64
-	}
+	room   credit // what the machine has granted and no page has used; below 0 after a page that was larger
+	told   credit // … as far as the reader knows
 	reader *protocol.Reader
+}
+
+// credit is room for records, and for bytes of their bodies.
+type credit struct {
+	rows  int
+	bytes int64
 }
 
 // page is what a settlement has to know of a page.
@@ -56,24 +61,51 @@ func newSource(e *Engine, s *step, snapshot state.Snapshot) (*source, error) {
 // grant gives credit, now and to later readers.
 func (s *source) grant(rows int, bytes int64) {
 	s.mu.Lock()
-	s.credit.rows += rows
-	s.credit.bytes += bytes
-	r := s.reader
-	s.mu.Unlock()
-	if r != nil {
-		r.Credit(rows, bytes) // an ended reader says so to Next
+	defer s.mu.Unlock()
+	s.room.rows += rows
+	s.room.bytes += bytes
+	s.tell()
+}
+
+// tell lets the reader know of room that it has not heard of; under mu.
+func (s *source) tell() {
+	rows, bytes := max(s.room.rows-s.told.rows, 0), max(s.room.bytes-s.told.bytes, 0)
+	if s.reader == nil || rows == 0 && bytes == 0 {
+		return
 	}
+	s.told.rows += rows
+	s.told.bytes += bytes
+	s.reader.Credit(rows, bytes) // an ended reader says so to Next
+}
+
+// use takes a page's share of the room.
+func (s *source) use(b *protocol.Batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rows, bytes := b.Rows(), int64(b.BodyBytes())
+	s.room.rows -= rows
+	s.room.bytes -= bytes
+	s.told.rows -= rows
+	s.told.bytes -= bytes
+}
+
+// reading names the reader that is to hear of credit, nil = none.
+func (s *source) reading(r *protocol.Reader) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reader, s.told = r, credit{}
+	s.tell()
 }
 
 // run reads until ctx ends or the source has no more for ever.
 func (s *source) run(ctx context.Context) {
 	pause := 5 * time.Second
 	for ctx.Err() == nil {
-		client, handle, err := s.step.proc.await(ctx, s.step)
+		life, handle, err := s.step.proc.await(ctx, s.step)
 		if err != nil {
 			return
 		}
-		got, err := s.read(ctx, client, handle)
+		got, err := s.read(ctx, life.client, handle)
 		switch {
 		case errors.Is(err, io.EOF):
 			s.e.post(func() { s.e.step(flow.Ended{Source: s.step.index}) })
@@ -86,6 +118,11 @@ func (s *source) run(ctx context.Context) {
 		}
 		var gone *protocol.GoneError
 		if errors.As(err, &gone) { // its process comes back by itself
+			life.lost(err)
+			select {
+			case <-life.over:
+			case <-ctx.Done():
+			}
 			continue
 		}
 		var e *sdk.Error
@@ -109,18 +146,8 @@ func (s *source) read(ctx context.Context, client *protocol.Client, handle uint6
 		return false, err
 	}
 	defer r.Close()
-	s.mu.Lock()
-	s.reader = r
-	rows, bytes := s.credit.rows, s.credit.bytes
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		s.reader = nil
-		s.mu.Unlock()
-	}()
-	if rows > 0 && bytes > 0 {
-		r.Credit(rows, bytes)
-	}
+	s.reading(r)
+	defer s.reading(nil)
 	for {
 		p, err := r.Next()
 		if err != nil {
@@ -135,10 +162,7 @@ func (s *source) read(ctx context.Context, client *protocol.Client, handle uint6
 			p.Position = s.position
 		}
 		s.position = p.Position
-		s.mu.Lock()
-		s.credit.rows -= p.Batch.Rows()
-		s.credit.bytes -= int64(p.Batch.BodyBytes())
-		s.mu.Unlock()
+		s.use(p.Batch)
 		s.e.post(func() { s.arrived(p) })
 	}
 }
@@ -160,21 +184,26 @@ func (s *source) arrived(p protocol.Page) {
 	e.step(flow.Arrived{Source: s.step.index, Batch: b, Rows: rows, Drained: p.Drained, Lot: func(lot uint64) { h.lot = lot }})
 }
 
-// seqs counts what a source sent, by its own numbers. Holes are ranges of numbers that never came.
+// seqs counts what a source sent, by its own numbers. Holes are ranges of numbers that never came, oldest first; the newest maxHoles are
+// remembered, of older ones only how many numbers they are.
 type seqs struct {
 	Records uint64    `json:"records"`
 	First   uint64    `json:"first,omitempty"`
 	Last    uint64    `json:"last,omitempty"`
 	Holes   []span    `json:"holes,omitempty"`
+	Older   uint64    `json:"older,omitempty"`
 	Fetched time.Time `json:"fetched"` // last successful answer, with records or without
 }
+
+// maxHoles bounds what every settlement has to write of a source whose numbers have holes by nature.
+const maxHoles = 1000
 
 type span struct {
 	From uint64 `json:"from"`
 	To   uint64 `json:"to"`
 }
 
-// add counts a number; one that was a hole fills it, one that was seen counts once.
+// add counts a number; one that was a hole fills it, one that was seen counts once. Where holes are no longer remembered it counts as seen.
 func (s *seqs) add(n uint64) {
 	switch {
 	case n == 0:
@@ -194,29 +223,40 @@ func (s *seqs) add(n uint64) {
 		s.First = n
 		s.Records++
 	default:
-		for i, h := range s.Holes {
-			if n < h.From || n > h.To {
-				continue
-			}
-			var rest []span
-			if h.From < n {
-				rest = append(rest, span{h.From, n - 1})
-			}
-			if n < h.To {
-				rest = append(rest, span{n + 1, h.To})
-			}
-			s.Holes = slices.Replace(s.Holes, i, i+1, rest...)
-			s.Records++
-			return
-		}
+		s.fill(n)
 	}
+	if over := len(s.Holes) - maxHoles; over > 0 {
+		for _, h := range s.Holes[:over] {
+			s.Older += h.size()
+		}
+		s.Holes = slices.Delete(s.Holes, 0, over)
+	}
+}
+
+func (h span) size() uint64 { return h.To - h.From + 1 }
+
+// fill takes a number out of the hole that it is in, if it is in one.
+func (s *seqs) fill(n uint64) {
+	i := sort.Search(len(s.Holes), func(i int) bool { return s.Holes[i].To >= n })
+	if i == len(s.Holes) || s.Holes[i].From > n {
+		return
+	}
+	h, rest := s.Holes[i], []span(nil)
+	if h.From < n {
+		rest = append(rest, span{h.From, n - 1})
+	}
+	if n < h.To {
+		rest = append(rest, span{n + 1, h.To})
+	}
+	s.Holes = slices.Replace(s.Holes, i, i+1, rest...)
+	s.Records++
 }
 
 // missing is how many numbers are holes.
 func (s *seqs) missing() uint64 {
-	var n uint64
+	n := s.Older
 	for _, h := range s.Holes {
-		n += h.To - h.From + 1
+		n += h.size()
 	}
 	return n
 }

@@ -2,10 +2,12 @@ package engine
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,8 +22,8 @@ import (
 type spool struct{ dir, kept string }
 
 // openSpool sweeps what an earlier process left: files in flight, and kept ones that no parcel names any more.
-func openSpool(dir string, s state.Snapshot) (*spool, error) {
-	sp := &spool{dir: filepath.Join(dir, "spool"), kept: filepath.Join(dir, "kept")}
+func openSpool(dir, pipeline string, s state.Snapshot) (*spool, error) {
+	sp := &spool{dir: filepath.Join(dir, "spool"), kept: keptFolder(dir, pipeline)}
 	if err := os.RemoveAll(sp.dir); err != nil {
 		return nil, fmt.Errorf("sweep spool: %w", err)
 	}
@@ -46,18 +48,24 @@ func openSpool(dir string, s state.Snapshot) (*spool, error) {
 	return sp, nil
 }
 
+// keptFolder is a pipeline's own: several may use one data directory, one after the other, and none may sweep what another keeps.
+func keptFolder(dir, pipeline string) string {
+	sum := sha256.Sum256([]byte(pipeline))
+	return filepath.Join(dir, "kept", hex.EncodeToString(sum[:8]))
+}
+
 // spool notes that a file of a row lies in the spool.
 func (l *lotFacts) spool(root int32, name string) {
 	if l.spooled == nil {
 		l.spooled = map[int32][]string{}
 	}
-	if !contains(l.spooled[root], name) {
+	if !slices.Contains(l.spooled[root], name) {
 		l.spooled[root] = append(l.spooled[root], name)
 	}
 }
 
-// release removes the files of a row that no step works on any more. Those of a row that is about to be kept
-// go with its lot.
+// release removes the files of a row that no step works on any more. Those of a row that is about to be kept go with
+// its lot.
 func (s *spool) release(l *lotFacts, root int32) {
 	if l == nil {
 		return

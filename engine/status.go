@@ -28,6 +28,7 @@ type SourceStatus struct {
 	Missing uint64    `json:"missing"` // numbers that never came
 	Holes   []span    `json:"holes,omitempty"`
 	Fetched time.Time `json:"fetched"`
+	Down    string    `json:"down,omitempty"` // why it cannot be read now
 	Drained bool      `json:"drained"`
 }
 
@@ -43,7 +44,8 @@ type StepStatus struct {
 	Rejected uint64 `json:"rejected"`
 	Owed     int    `json:"owed"`
 	Dead     int    `json:"dead"`
-	Down     string `json:"down,omitempty"` // code of the outage while its breaker is open
+	Down     string `json:"down,omitempty"`   // code of the outage while its breaker is open, or why it cannot be opened
+	Detail   string `json:"detail,omitempty"` // of the outage
 	Units    int    `json:"under_way"`
 	Stranded bool   `json:"stranded,omitempty"`  // the pipeline no longer has this step
 	NoRescue int    `json:"no_rescue,omitempty"` // of Owed: so near to the deadline that a running engine would fetch and keep their files
@@ -60,14 +62,20 @@ func (e *Engine) status() Status {
 			continue
 		}
 		if s.source != nil {
-			st.Sources = append(st.Sources, s.source.seen.status(s.address, e.machine.Drained(s.index)))
+			line := s.source.seen.status(s.address, e.machine.Drained(s.index))
+			if e.news.down(s) {
+				line.Down = s.trouble
+			}
+			st.Sources = append(st.Sources, line)
 			continue
 		}
 		w := e.machine.Watch(s.index)
 		line := StepStatus{Address: s.address, Kind: string(s.Kind), Enabled: s.Enabled, In: w.In, Done: w.Done, Passed: w.Passed,
 			Retried: w.Retried, Rejected: w.Rejected, Owed: w.Owed, Dead: w.Dead, Units: w.Units}
 		if w.BreakerOpen {
-			line.Down = w.BreakerCode
+			line.Down, line.Detail = w.BreakerCode, s.trouble
+		} else if e.news.down(s) {
+			line.Down = s.trouble
 		}
 		st.Steps = append(st.Steps, line)
 	}

@@ -79,7 +79,6 @@ func (j *job) row(pos int32) (*held, int32) {
 // work runs one call: arguments are evaluated, the plugin is asked, and every answer goes to the loop as it comes.
 func (e *Engine) work(j *job) {
 	s := j.step
-	client, handle := s.proc.reach(s)
 	w := protocol.Work{Batch: j.batch, Now: e.Clock.Now(), Probe: j.call.Probe}
 	if j.call.Attempt > 0 {
 		w.Attempts = []uint32{uint32(j.call.Attempt)}
@@ -90,13 +89,13 @@ func (e *Engine) work(j *job) {
 	position := all(j.batch.Rows()) // in the call, of each row sent
 	args, bad := e.arguments(j)
 	if len(bad) > 0 {
-		var good []int32
+		good := []int32{} // never nil: that would be all rows
 		var goodArgs []json.RawMessage
 		a := flow.Answered{Call: j.call.ID}
 		position = position[:0]
 		for i := range int32(j.batch.Rows()) {
 			if err := bad[i]; err != nil {
-				e.Log.Warn("expression cannot be evaluated", "step", s.address, "error", err)
+				e.Log.Debug("expression cannot be evaluated", "step", s.address, "error", err)
 				a.Runs = append(a.Runs, flow.Run{First: i, Count: 1, Verdict: flow.Reject, Code: "EXPRESSION", Detail: err.Error()})
 				continue
 			}
@@ -110,24 +109,23 @@ func (e *Engine) work(j *job) {
 	}
 	w.Args = args
 	var err error
-	switch {
-	case w.Batch.Rows() == 0:
-	case client == nil:
-		err = &protocol.GoneError{Plugin: s.Plugin, Step: s.address, Err: errors.New("not running")}
-	default:
-		if err = errors.Join(s.pace.wait(e.ctx), s.proc.pace.wait(e.ctx)); err == nil {
-			e.Failpoint(s.address + ".call")
-			err = client.Work(e.ctx, handle, w, func(a protocol.Answer) error {
-				e.Failpoint(s.address + ".answer")
-				e.post(func() { e.answer(j, a, position) })
-				return nil
-			})
-		}
+	if w.Batch.Rows() > 0 {
+		err = errors.Join(s.pace.wait(e.ctx), s.proc.pace.wait(e.ctx))
+	}
+	if w.Batch.Rows() > 0 && err == nil {
+		e.Failpoint(s.address + ".call")
+		err = s.proc.work(e.ctx, s, w, func(a protocol.Answer) error {
+			e.Failpoint(s.address + ".answer")
+			e.post(func() { e.answer(j, a, position) })
+			return nil
+		})
 	}
 	ret := flow.Returned{Call: j.call.ID, Failure: failure(err)}
 	if err != nil {
 		ret.Code = "PLUGIN_FAILED"
-		e.Log.Warn("call failed", "step", s.address, "rows", j.batch.Rows(), "error", err)
+		if e.ctx.Err() == nil { // else the run is ending, and this call with it
+			e.Log.Warn("call failed", "step", s.address, "rows", j.batch.Rows(), "error", err)
+		}
 	}
 	e.post(func() { e.step(ret) })
 }
@@ -139,7 +137,7 @@ func failure(err error) flow.Failure {
 		return flow.Fine
 	case errors.As(err, &gone):
 		return flow.Died
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, errDown), errors.Is(err, context.Canceled):
 		return flow.Canceled
 	}
 	return flow.Refused
@@ -160,10 +158,14 @@ func (e *Engine) arguments(j *job) ([]json.RawMessage, map[int32]error) {
 	var bad map[int32]error
 	for i := range args {
 		var receipts lang.Receipts
+		v := view{b: j.batch, i: i}
 		if j.cells != nil {
 			receipts = e.readReceipts(j.cells[i], j.batch, i)
+			if own := j.cells[i][s.address].receipt; own != nil {
+				v.stored = own.Files
+			}
 		}
-		a, err := s.RowArgs(view{j.batch, i}, receipts)
+		a, err := s.RowArgs(v, receipts)
 		if err == nil && j.call.For >= 0 && s.Component.MakesFiles {
 			a, err = e.narrow(a, e.steps[j.call.For], j.batch, i)
 		}
@@ -183,7 +185,7 @@ func (e *Engine) arguments(j *job) ([]json.RawMessage, map[int32]error) {
 
 // narrow asks the maker of files for those alone that were here before and that the owed step wants again. Others have a plan of their own.
 func (e *Engine) narrow(args json.RawMessage, owed *step, b *protocol.Batch, row int) (json.RawMessage, error) {
-	wanted, err := owed.WantedFiles(view{b, row}, nil)
+	wanted, err := owed.WantedFiles(view{b: b, i: row}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -194,8 +196,11 @@ func (e *Engine) narrow(args json.RawMessage, owed *step, b *protocol.Batch, row
 			known = append(known, i)
 		}
 	}
-	if len(known) == 0 {
+	switch {
+	case len(wanted) == 0:
 		return args, nil
+	case len(known) == 0: // the step was disabled: nobody has asked for them yet
+		known = wanted
 	}
 	object := map[string]json.RawMessage{}
 	if err := json.Unmarshal(args, &object); err != nil {
@@ -215,11 +220,13 @@ func (e *Engine) answer(j *job, a protocol.Answer, position []uint32) {
 func (e *Engine) answered(j *job, a protocol.Answer, position []uint32) flow.Answered {
 	ev := flow.Answered{Call: j.call.ID}
 	s := j.step
-	sink := s.Kind == sdk.KindSink
 	for _, r := range a.Runs {
 		run := flow.Run{First: int32(position[r.First]), Verdict: verdict(r.Outcome.Verdict), Down: r.Outcome.Down, Revisit: r.Outcome.Revisit,
 			After: r.Outcome.After, Due: r.Outcome.Due, Cause: r.Outcome.Cause, Code: r.Outcome.Code, Alarm: r.Outcome.Alarm,
 			Detail: r.Outcome.Detail}
+		if r.Outcome.Down {
+			s.trouble = r.Outcome.Detail
+		}
 		for k := range r.Count { // positions may have gaps where rows were refused before the call
 			pos := int32(position[r.First+k])
 			if pos != run.First+run.Count {
@@ -227,7 +234,7 @@ func (e *Engine) answered(j *job, a protocol.Answer, position []uint32) flow.Ans
 				run.First, run.Count = pos, 0
 			}
 			run.Count++
-			if sink && (run.Verdict == flow.Done || run.Verdict == flow.Passed) {
+			if s.mentioned && (run.Verdict == flow.Done || run.Verdict == flow.Passed) {
 				if receipt, err := protocol.ParseReceipt(r.Receipt); err == nil {
 					h, row := j.row(pos)
 					o := h.of(row)
@@ -246,17 +253,12 @@ func (e *Engine) answered(j *job, a protocol.Answer, position []uint32) flow.Ans
 
 // outputs registers what a transform made.
 func (e *Engine) outputs(j *job, a protocol.Answer, position []uint32, ev *flow.Answered) {
-	h := &held{Batch: a.Outputs, source: j.parts[0].source, origin: make([]origin, a.Outputs.Rows())}
+	h := &held{Batch: a.Outputs, origin: make([]origin, a.Outputs.Rows())}
 	ev.Parent = make([]int32, len(a.Parent))
 	for i, p := range a.Parent {
 		ev.Parent[i] = int32(position[p])
 		b, row := j.row(ev.Parent[i])
 		h.origin[i] = b.of(row)
-	}
-	for _, p := range j.parts {
-		if p.source != h.source {
-			h.source = -1 // rows of several sources in one call: identities are kept from their parents
-		}
 	}
 	ev.Out = e.hold(h)
 	ev.Rows = e.rows(h, j.step.retention, e.Clock.Now(), func(i int) (*held, int32) { return j.row(ev.Parent[i]) })

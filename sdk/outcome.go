@@ -129,7 +129,8 @@ func Reject(code string, err error) Outcome {
 	return Outcome{Verdict: VerdictReject, Code: code, Detail: text(err)}
 }
 
-// Down says that the service, not the record, is the trouble: the step's breaker opens and every row is owed.
+// Down says that the service, not the record, is the trouble: the step's breaker opens and every row is owed. What err says is logged
+// and told in an event, so it must not repeat what a record holds.
 func Down(code string, err error) Outcome {
 	return Outcome{Verdict: VerdictRetry, Down: true, Code: code, Detail: text(err)}
 }

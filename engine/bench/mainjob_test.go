@@ -46,6 +46,7 @@ func rsaRate(tb testing.TB, length time.Duration) float64 {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	//lint:ignore SA1019 as WeCom does
 	secret, err := rsa.EncryptPKCS1v15(rand.Reader, &key.PublicKey, make([]byte, 32))
 	if err != nil {
 		tb.Fatal(err)
@@ -56,6 +57,7 @@ func rsaRate(tb testing.TB, length time.Duration) float64 {
 	for range runtime.GOMAXPROCS(0) {
 		all.Go(func() {
 			for time.Since(began) < length {
+				//lint:ignore SA1019 as the main job does
 				if _, err := rsa.DecryptPKCS1v15(nil, key, secret); err != nil {
 					tb.Error(err)
 					return

@@ -56,7 +56,7 @@ func (s *sink) storeFile(id string, f *sdk.File) (string, error) {
 		case errors.Is(err, os.ErrNotExist):
 			return path, s.copyFile(path, f)
 		case err != nil:
-			return "", sdk.Down("FILE_UNREADABLE", err).Err()
+			return "", sdk.Down("FILE_UNREADABLE", pathless(err)).Err()
 		case there == f.SHA256:
 			return path, syncFolder(s.folder()) // the crash may have come between rename and sync
 		}
@@ -70,9 +70,22 @@ func (s *sink) copyFile(path string, f *sdk.File) error {
 	}
 	defer r.Close()
 	if err := writeWhole(path, r); err != nil {
-		return sdk.Down("FILE_UNWRITABLE", err).Err()
+		return sdk.Down("FILE_UNWRITABLE", pathless(err)).Err()
 	}
 	return nil
+}
+
+// pathless takes the path out of an error: it ends in the name of a record's file, which is no business of the log.
+func pathless(err error) error {
+	var path *os.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
+		return fmt.Errorf("%s: %w", path.Op, path.Err)
+	case errors.As(err, &link):
+		return fmt.Errorf("%s: %w", link.Op, link.Err)
+	}
+	return err
 }
 
 // find is the receipt of a row whose wanted files all lie here with equal bytes; nil when one does not, or is not known by its sha256.
@@ -91,7 +104,7 @@ next:
 			case errors.Is(err, os.ErrNotExist):
 				return nil, nil
 			case err != nil:
-				return nil, sdk.Down("FILE_UNREADABLE", err).Err()
+				return nil, sdk.Down("FILE_UNREADABLE", pathless(err)).Err()
 			case there == f.SHA256:
 				receipt.Files = append(receipt.Files, index)
 				receipt.URLs = append(receipt.URLs, fileURL(path))

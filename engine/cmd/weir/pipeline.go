@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,6 +48,9 @@ func (p *place) load(paths []string, static bool) (*lang.Pipeline, error) {
 }
 
 func (p *place) read(paths []string, static bool) (*lang.Pipeline, lang.Diagnostics, error) {
+	if !slices.Contains(levels, p.log) {
+		return nil, nil, usage("--log-level %s: want %s", p.log, strings.Join(levels, ", "))
+	}
 	vars := map[string]string{}
 	for _, v := range p.vars {
 		name, value, ok := strings.Cut(v, "=")
@@ -113,6 +117,9 @@ func (p *place) key(pipe *lang.Pipeline, log hclog.Logger) ([]byte, error) {
 	}
 	return key, nil
 }
+
+// levels are what --log-level takes.
+var levels = []string{"trace", "debug", "info", "warn", "error"}
 
 func (p *place) logger(w io.Writer) hclog.Logger {
 	return hclog.New(&hclog.LoggerOptions{Name: "weir", Level: hclog.LevelFromString(p.log), Output: w, JSONFormat: p.json})

@@ -98,6 +98,9 @@ func measure(st engine.Status) progress {
 		p.read += s.Records
 		p.missing += s.Missing
 		p.drained = p.drained && s.Drained
+		if s.Down != "" {
+			p.down = append(p.down, s.Address)
+		}
 	}
 	for _, s := range st.Steps {
 		p.underWay += s.Units

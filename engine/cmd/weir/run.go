@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -52,6 +53,9 @@ func runCommand() *cobra.Command {
 				err = writeJSON(c.OutOrStdout(), s)
 			} else {
 				err = printStatus(c.OutOrStdout(), s.Status)
+			}
+			if err == nil && once && ctx.Err() != nil {
+				return fmt.Errorf("interrupted before it was done; the next run goes on from here")
 			}
 			if err == nil && once && s.Open {
 				return &exitError{exitOpen, errPrinted}

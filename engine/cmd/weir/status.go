@@ -72,6 +72,9 @@ func printStatus(w io.Writer, s engine.Status) error {
 			fmt.Fprint(t, " disabled")
 		case st.Down != "":
 			fmt.Fprint(t, " down: "+st.Down)
+			if st.Detail != "" {
+				fmt.Fprintf(t, " (%s)", st.Detail)
+			}
 		}
 		fmt.Fprintln(t)
 	}
@@ -108,6 +111,9 @@ func read(s engine.SourceStatus) string {
 			holes = append(holes, "…")
 		}
 		text += " (" + strings.Join(holes, ", ") + ")"
+	}
+	if s.Down != "" {
+		text += "; down: " + s.Down
 	}
 	return text
 }

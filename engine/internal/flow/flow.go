@@ -118,7 +118,7 @@ func (m *Machine) Step(now time.Time, e Event) []Action {
 	case Available:
 		m.states[e.Step].up = e.Up
 	case Reconfigured:
-		m.owed.reconfigured(e.Step)
+		m.reconfigured(e.Step)
 	case Committed:
 		m.committed(e.Lot)
 	case Loaded:
@@ -161,6 +161,17 @@ func (m *Machine) arrived(e Arrived) {
 		return
 	}
 	m.begin(l)
+}
+
+// reconfigured makes due what a step owes, and what lots under way are about to leave owed there.
+func (m *Machine) reconfigured(step int) {
+	m.owed.reconfigured(step)
+	for _, l := range m.lots {
+		if l.stale == nil {
+			l.stale = newBits(len(m.steps))
+		}
+		l.stale.add(step)
+	}
 }
 
 // conflict reports whether a row of l is under way in another lot: one pass at a time.

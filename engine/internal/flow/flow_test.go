@@ -111,14 +111,14 @@ func TestUnknownKeyAddedAfterTwoHours(t *testing.T) {
 	w.wants = wantsArchive
 	known := false
 	w.do = func(w *world, step string, r rec, c Call) answer {
-		if n := hash(r.id) % 3; step == "decrypt" && n == 0 && !known {
+		if n := hashOf(r.id) % 3; step == "decrypt" && n == 0 && !known {
 			return answer{Run: Run{Verdict: Retry, Cause: "key version 9", Code: "KEY_VERSION_UNKNOWN"}}
 		}
 		return ok(r)
 	}
 	missing := 0
 	for _, r := range w.source {
-		if hash(r.id)%3 == 0 {
+		if hashOf(r.id)%3 == 0 {
 			missing++
 		}
 	}

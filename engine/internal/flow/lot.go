@@ -16,12 +16,14 @@ type lot struct {
 	waiters  map[waitKey][]waiter
 
 	owe    []owing
-	keeps  map[int32]bool // rows whose bytes are to be kept: their files stay until that is durable
+	owed   map[aboutKey]bool // records that awaited sinks owe after this pass, by their own entry or carried by that of another sink
+	keeps  map[int32]bool    // rows whose bytes are to be kept: their files stay until that is durable
 	facts  []Fact
 	gone   []gone   // entries that this lot settles
 	born   []*group // what it leaves owed: to be replayed once it is durable
 	done   bool
 	spread float64 // of its back-off, around 1
+	stale  bits    // steps whose configuration has changed since it began
 
 	replay *replay
 }
@@ -52,7 +54,7 @@ func (m *Machine) newLot(source, n int) *lot {
 	for sink, is := range m.awaited {
 		if is {
 			if l.left == nil {
-				l.left, l.state, l.waiters = map[int][]int32{}, map[int][]State{}, map[waitKey][]waiter{}
+				l.left, l.state, l.waiters, l.owed = map[int][]int32{}, map[int][]State{}, map[waitKey][]waiter{}, map[aboutKey]bool{}
 			}
 			l.left[sink], l.state[sink] = make([]int32, n), make([]State, n)
 		}
@@ -80,13 +82,6 @@ func (m *Machine) unshare(l *lot) []Batch {
 		}
 	}
 	return gone
-}
-
-// leaves reports whether a lot leaves a record owed by a step, itself or carried by a sink before it. It is not the same as the lot's state:
-// what is stored of a record in a replay may be older than its delivery.
-func (m *Machine) leaves(l *lot, step int, id uint64) bool {
-	return slices.ContainsFunc(l.owe, func(o owing) bool { return o.step == step && o.id == id && !o.group.Dead }) ||
-		slices.ContainsFunc(m.chained[step], func(a int) bool { return !m.steps[a].OnOwedPass && m.leaves(l, a, id) })
 }
 
 func (l *lot) allows(step int) bool { return l.replay == nil || l.replay.allow.has(step) }

@@ -53,26 +53,37 @@ func (m *Machine) await(c int, b *batch, row int32) {
 				m.wait(at, a, waiter{c, b, row})
 				return
 			}
-			if m.owed.owes(a, id) || at != nil && m.leaves(at.lot, a, id) {
+			if m.owed.owes(a, id) || at != nil && at.lot.owed[aboutKey{a, id}] {
 				m.owe(c, b, row, Run{Verdict: Retry, Cause: CauseAbout, about: id, aboutAt: a})
 				return
 			}
 		}
 	}
+	id := b.rows[row].ID
 	if rp := l.replay; rp != nil && rp.chained(m, c) {
-		switch s := l.state[rp.step][root]; {
-		case s == StateDelivered, s == StatePassed, s == StateRejected, s == StateKept && !rp.kept:
-		default:
+		s := l.state[rp.step][root]
+		if s == None || s == StateDisabled || l.owed[aboutKey{rp.step, id}] && (s != StateKept || rp.kept) {
 			return // nothing new from the sink: its entry goes on carrying this step
 		}
 	}
 	for _, a := range m.chained[c] {
-		if l.state[a][root] >= StateKept && !m.steps[a].OnOwedPass {
-			m.settleState(c, l, root, StateOwed)
-			return // carried by the entry of the sink
+		if !m.steps[a].OnOwedPass && m.carries(l, a, id) {
+			if m.awaited[c] {
+				l.owed[aboutKey{c, id}] = true
+				m.settleState(c, l, root, StateOwed)
+			}
+			return
 		}
 	}
 	m.admit(c, b, []int32{row})
+}
+
+// carries reports whether an entry of a sink is to bring a record of a lot to the steps chained to it.
+func (m *Machine) carries(l *lot, sink int, id uint64) bool {
+	if l.allows(sink) {
+		return l.owed[aboutKey{sink, id}]
+	}
+	return m.owed.owes(sink, id)
 }
 
 // wait opens a unit for a row that waits until no unit of another row is left at a sink or before it.

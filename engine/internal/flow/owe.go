@@ -29,19 +29,22 @@ func (m *Machine) owe(step int, b *batch, row int32, r Run) {
 	l, root, ref := b.lot, b.rootOf(row), Ref{b.id, row}
 	rp, s := l.replay, &m.steps[step]
 	again := rp != nil && step == rp.step
-	here := m.content.NeedsBytes(step, ref)
-	bytes := here || r.Code == CodeNeedBytes
+	here := m.needsBytes(step, ref)
+	bytes := here || r.Code == CodeNeedBytes || r.Cause == CauseDisabled // nobody has asked for what a disabled step would take
 	deadline := b.rows[row].Deadline
 	o := owing{step: step, door: step, at: ref, last: ref, facts: ref, root: root, id: b.rows[row].ID, bytes: bytes}
 	if bytes {
 		m.climb(&o, b, row)
 	}
-	if r.Code == CodeNeedBytes && !here && (o.door == step || rp != nil && rp.final) {
-		m.reject(step, b, row, r.Code, r.Detail) // who could bring them cannot be asked, or has been asked for the last time
+	if r.Code == CodeNeedBytes && !here && (rp != nil && rp.final || o.door == step && !m.coming(step, o.id, deadline)) {
+		m.reject(step, b, row, r.Code, r.Detail) // who could bring them has been asked for the last time, or cannot be asked
 		return
 	}
 
 	m.states[step].Stats.Owed++
+	if m.awaited[step] {
+		l.owed[aboutKey{step, o.id}] = true
+	}
 	g := Group{Cause: r.Cause, Code: r.Code, Since: m.now, Detail: r.Detail, About: r.about, AboutAt: r.aboutAt}
 	if r.Down {
 		g.Cause = CauseDown
@@ -81,6 +84,18 @@ func (m *Machine) owe(step int, b *batch, row int32, r Run) {
 	l.leave(o)
 }
 
+// needsBytes reports whether a step, or one that its entry would carry, wants files of a row whose bytes are here.
+func (m *Machine) needsBytes(step int, ref Ref) bool {
+	return m.content.NeedsBytes(step, ref) || !m.steps[step].OnOwedPass &&
+		slices.ContainsFunc(m.also[step], func(c int) bool { return m.content.NeedsBytes(c, ref) })
+}
+
+// coming reports whether the bytes that a step misses may come with another entry of the same record, from the maker.
+func (m *Machine) coming(step int, id uint64, deadline time.Time) bool {
+	maker := m.maker[step]
+	return maker >= 0 && (m.now.Before(deadline) || m.owed.has(maker, id))
+}
+
 func (l *lot) leave(o owing) {
 	if o.keep {
 		if l.keeps == nil {
@@ -107,7 +122,8 @@ func (m *Machine) stay(l *lot, step int, root int32, g Group, r Run) {
 	if g.Raised && !rp.group.Raised {
 		l.facts = append(l.facts, Fact{Step: step, Ref: Ref{l.first.id, root}, Code: r.Code, Cause: g.Cause, Alarm: r.Alarm})
 	}
-	if m.steps[rp.step].Kind == Sink {
+	if m.awaited[rp.step] {
+		l.owed[aboutKey{rp.step, l.first.rows[root].ID}] = true
 		m.settleState(rp.step, l, root, StateOwed)
 	}
 	rp.stays[root] = s
@@ -229,7 +245,7 @@ func (m *Machine) reject(step int, b *batch, row int32, code, detail string) {
 	}
 	o := owing{step: step, door: step, at: ref, last: ref, facts: ref, root: root, id: b.rows[row].ID}
 	o.group = Group{Dead: true, Code: code, Detail: detail, Since: m.now, Raised: true}
-	if o.bytes = m.content.NeedsBytes(step, ref); o.bytes {
+	if o.bytes = m.needsBytes(step, ref); o.bytes {
 		m.climb(&o, b, row)
 	}
 	l.leave(o)
@@ -248,6 +264,6 @@ func (m *Machine) delivered(step int, l *lot, b *batch, row int32) {
 	}
 	if id := b.rows[row].ID; m.owed.has(step, id) {
 		ref := Ref{b.id, row}
-		l.gone = append(l.gone, gone{aboutKey{step, id}, ref, m.content.NeedsBytes(step, ref)})
+		l.gone = append(l.gone, gone{aboutKey{step, id}, ref, m.needsBytes(step, ref)})
 	}
 }

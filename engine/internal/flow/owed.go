@@ -139,10 +139,17 @@ func (o *registry) owes(step int, id uint64) bool {
 	return o.has(step, id) || slices.ContainsFunc(o.m.chained[step], func(a int) bool { return !o.m.steps[a].OnOwedPass && o.owes(a, id) })
 }
 
-// keeps reports whether a step owes a record whose bytes are kept.
-func (o *registry) keeps(step int, id uint64) bool {
+// wantsBytes reports whether a step owes a record for the sake of bytes, which are kept or made again.
+func (o *registry) wantsBytes(step int, id uint64) bool {
 	e, ok := o.steps[step].byID[id]
-	return ok && slices.ContainsFunc(e.h.groups, func(g *group) bool { return g.Kept && slices.Contains(g.Rows, e.row) })
+	return ok && e.group().wantsBytes()
+}
+
+func (g *group) wantsBytes() bool { return g.Kept || g.Door != g.h.step }
+
+func (e entry) group() *group {
+	i := slices.IndexFunc(e.h.groups, func(g *group) bool { return slices.Contains(g.Rows, e.row) })
+	return e.h.groups[i]
 }
 
 func (o *registry) makeReady(g *group) {

@@ -169,7 +169,7 @@ func (m *Machine) take(c int, q []*item) (items, rest []*item) {
 		rows, bytes = rows+n, bytes+size
 		full = full || int(rows) >= s.MaxRows || bytes >= s.MaxBytes
 	}
-	if head == nil || !full && head.since.Add(s.MaxWait).After(m.now) && m.coming(c) {
+	if head == nil || !full && head.since.Add(s.MaxWait).After(m.now) && m.filling(c) {
 		return nil, q
 	}
 	return items, rest
@@ -213,8 +213,8 @@ func (it *item) fit(rows int32, bytes int64, first bool) (n int32, size int64) {
 	return n, size
 }
 
-// coming reports whether more rows for the step are on their way to it.
-func (m *Machine) coming(c int) bool {
+// filling reports whether more rows for the step are on their way to it.
+func (m *Machine) filling(c int) bool {
 	for u := range m.states {
 		if m.above[c].has(u) && m.states[u].units > 0 {
 			return true

@@ -110,13 +110,19 @@ func (m *Machine) loaded(e Loaded) {
 	m.receipts(l, e.Receipts)
 	switch {
 	case m.steps[r.step].Disabled: // nobody has set it up in time: it has passed
-	case r.last != nil && m.steps[r.step].Probes && r.door != r.step && !r.final && !r.keep:
+	case r.probes(m):
 		m.open(r.step, r.last, r.last.all())
 		m.push(r.step, &item{b: r.last, n: int32(len(r.rows)), since: m.now, attempt: r.attempt, probe: true})
 	default:
 		m.enter(l, l.first.all())
 	}
 	m.unhold(l)
+}
+
+// probes reports whether the sink is asked first what it has already. That brings no bytes to the steps which its entry carries.
+func (r *replay) probes(m *Machine) bool {
+	s := &m.steps[r.step]
+	return s.Probes && r.last != nil && r.door != r.step && !r.final && !r.keep && (s.OnOwedPass || len(m.also[r.step]) == 0)
 }
 
 // receipts takes what sinks said of the rows of a replay in earlier passes. Those that it runs again will say it anew; what another one

@@ -553,7 +553,7 @@ func TestABreakerProbesWhileOtherRowsWaitForAnotherSink(t *testing.T) {
 }
 
 func TestAnOperatorsWordIsDurable(t *testing.T) {
-	for _, id := range []uint64{0, hash("m3")} {
+	for _, id := range []uint64{0, hashOf("m3")} {
 		w := newWorld(t, archive(), records(5))
 		w.wants = wantsArchive
 		bad := true
@@ -629,6 +629,42 @@ func TestAReplayForASinkLeavesThePlansOnItsWay(t *testing.T) {
 	w.advance(3 * time.Hour)
 	if got := len(w.done["log"]); whole != 10 || got != 20 {
 		t.Errorf("the late file came for %d records and the log took %d, want 10 and 20", whole, got)
+	}
+	w.clean()
+}
+
+func TestADisabledSinkIsSetUpInTime(t *testing.T) {
+	steps := archive()
+	steps[6].Disabled, steps[6].FilesOnly = true, true
+	w := newWorld(t, steps, records(10))
+	for i := range w.source {
+		w.source[i].file, w.source[i].large = i < 4, i < 4
+	}
+	w.wants = wantsArchive
+	w.do = func(w *world, step string, r rec, c Call) answer {
+		switch {
+		case step == "media" && c.For < 0 && r.large:
+			return ok(r) // nobody would take it
+		case step == "media":
+			return ok(media(r))
+		case step == "oss" && c.Probe:
+			return answer{Run: Run{Verdict: Retry, Code: CodeNeedBytes}}
+		case step == "oss" && !r.bytes:
+			t.Errorf("oss was called for %s without bytes", r.id)
+		}
+		return ok(r)
+	}
+	w.start()
+	w.advance(2 * time.Hour)
+	if live, _ := w.owed("oss"); live != 4 || len(w.done["oss"]) != 0 || len(w.done["log"]) != 10 {
+		t.Errorf("disabled: oss is owed %d and took %d, the log took %d; want 4, 0, 10", live, len(w.done["oss"]), len(w.done["log"]))
+	}
+	w.cfg.Steps[6].Disabled = false
+	w.start()
+	w.event(Reconfigured{w.step("oss")})
+	w.advance(time.Hour)
+	if len(w.done["oss"]) != 4 || len(w.done["log"]) != 14 {
+		t.Errorf("set up: oss took %d, the log %d; want 4, 14", len(w.done["oss"]), len(w.done["log"]))
 	}
 	w.clean()
 }

@@ -65,18 +65,17 @@ func (s *settlement) change(h *holding) {
 }
 
 // supersede removes the older entry of an identity at a step and returns what it waited for; nil when there is none to remove. An entry
-// whose bytes are kept gives way only to a pass that had bytes, for nobody could bring them again. One that another lot works on is left
-// to it, but does not stay owed when that ends.
+// that owes bytes gives way only to a pass that had some. One that another lot works on is left to it, but does not stay owed when that
+// ends.
 func (s *settlement) supersede(step int, id uint64, l *lot, bytes bool) *group {
 	o := &s.m.owed
 	e, ok := o.steps[step].byID[id]
 	if !ok {
 		return nil
 	}
-	i := slices.IndexFunc(e.h.groups, func(g *group) bool { return slices.Contains(g.Rows, e.row) })
-	g := e.h.groups[i]
+	g := e.group()
 	switch {
-	case g.Kept && !bytes:
+	case g.wantsBytes() && !bytes:
 		return nil
 	case g.lot == l:
 		return nil // its own end takes it away
@@ -161,7 +160,7 @@ func (s *settlement) store(l *lot) {
 		ids  []uint64
 		rows map[[3]Ref]uint32
 	}
-	l.owe = slices.DeleteFunc(l.owe, func(w owing) bool { return s.m.owed.keeps(w.step, w.id) && !w.bytes })
+	l.owe = slices.DeleteFunc(l.owe, func(w owing) bool { return s.m.owed.wantsBytes(w.step, w.id) && !w.bytes })
 	parcels := map[parcelKey]*stored{}
 	var order []*stored
 	row := make([]uint32, len(l.owe)) // in its parcel
@@ -261,7 +260,8 @@ func (m *Machine) committed(id uint64) {
 	for _, g := range l.born {
 		g.live = true
 		switch {
-		case g.Cause == CauseDown && !m.states[g.h.step].breaker.open,
+		case l.stale != nil && l.stale.has(g.h.step) && g.Cause != "" && g.Cause != CauseAbout,
+			g.Cause == CauseDown && !m.states[g.h.step].breaker.open,
 			g.Cause == CauseAbout && !m.owed.owes(g.AboutAt, g.About) && !m.aboutInFlight(g):
 			m.owed.makeReady(g)
 		}
@@ -287,5 +287,5 @@ func (m *Machine) committed(id uint64) {
 // aboutInFlight reports whether the record that a group waits for is about to be owed: then its entry will tell.
 func (m *Machine) aboutInFlight(g *group) bool {
 	p := m.inFlight[g.About]
-	return p != nil && m.leaves(p.lot, g.AboutAt, g.About)
+	return p != nil && p.lot.owed[aboutKey{g.AboutAt, g.About}]
 }

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"fmt"
+	"hash"
 	"hash/fnv"
 	"maps"
 	"slices"
@@ -28,7 +29,7 @@ type rec struct {
 	root int32
 }
 
-func hash(id string) uint64 {
+func hashOf(id string) uint64 {
 	if id == "" {
 		return 0
 	}
@@ -104,8 +105,7 @@ type world struct {
 	facts    []Fact
 	breakers []Breaker
 	calls    int
-	commits  int
-	restarts int
+	trace    hash.Hash64 // of the actions; nil = nobody asks
 }
 
 var epoch = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
@@ -146,7 +146,7 @@ func (w *world) NeedsBytes(step int, r Ref) bool {
 	return false
 }
 
-func (w *world) About(step int, r Ref) uint64 { return hash(w.row(r).about) }
+func (w *world) About(step int, r Ref) uint64 { return hashOf(w.row(r).about) }
 
 func (w *world) row(r Ref) rec {
 	b, ok := w.batches[r.Batch]
@@ -160,7 +160,6 @@ func (w *world) row(r Ref) rec {
 func (w *world) start() {
 	w.batches, w.states, w.ops, w.hung, w.draining = map[Batch][]rec{}, map[uint64]map[Ref]State{}, nil, nil, false
 	w.spool, w.files = map[string]bool{}, map[uint64]map[int32][]string{}
-	w.restarts++
 	var owed []Holding
 	for _, k := range slices.Sorted(maps.Keys(w.disk.holdings)) {
 		h := w.disk.holdings[k]
@@ -210,6 +209,9 @@ func (w *world) finish(i int) {
 // act begins what the machine asks for.
 func (w *world) act(acts []Action) {
 	for _, a := range acts {
+		if w.trace != nil {
+			fmt.Fprintf(w.trace, "%T%+v\n", a, a)
+		}
 		switch a := a.(type) {
 		case Grant:
 			for room := a.Rows; room > 0 && w.read < len(w.source); {
@@ -330,7 +332,7 @@ func (w *world) load(a Load) Event {
 func (w *world) rows(b Batch) []Row {
 	var rows []Row
 	for _, r := range w.batches[b] {
-		rows = append(rows, Row{ID: hash(r.id), Size: 100, Deadline: r.deadline})
+		rows = append(rows, Row{ID: hashOf(r.id), Size: 100, Deadline: r.deadline})
 	}
 	return rows
 }
@@ -433,7 +435,6 @@ func (w *world) check(c Call, r rec) {
 
 // prepare takes everything that a commit needs, as the loop does; what it returns makes it durable, later.
 func (w *world) prepare(c Commit) (write func()) {
-	w.commits++
 	w.facts = append(w.facts, c.Facts...)
 	parcels := map[uint64]stored{}
 	var keep []rec
@@ -508,93 +509,4 @@ func (w *world) advance(d time.Duration) {
 		w.event(Tick{})
 	}
 	w.t.Fatal("the machine ticks without end")
-}
-
-// owed counts live entries of a step on disk, dead ones apart.
-func (w *world) owed(step string) (live, dead int) {
-	for _, h := range w.disk.holdings {
-		if w.cfg.Steps[h.Step].Address == step {
-			for _, g := range h.Groups {
-				if g.Dead {
-					dead += len(g.Rows)
-				} else {
-					live += len(g.Rows)
-				}
-			}
-		}
-	}
-	return live, dead
-}
-
-// clean fails unless nothing is owed and nothing is left anywhere.
-func (w *world) clean() {
-	w.t.Helper()
-	if len(w.disk.holdings) > 0 || len(w.disk.parcels) > 0 {
-		w.t.Errorf("left on disk: holdings %v, %d parcels", w.disk.holdings, len(w.disk.parcels))
-	}
-	w.idle()
-}
-
-// idle fails unless the machine and its shell have forgotten everything that is not owed.
-func (w *world) idle() {
-	w.t.Helper()
-	m := w.m
-	if len(m.lots) > 0 || len(m.inFlight) > 0 || len(m.shared) > 0 || len(m.calls) > 0 || len(m.blocked) > 0 || m.replays != 0 {
-		w.t.Errorf("left in the machine: %d lots, %d identities, %d batches, %d calls, %d blocked, %d replays",
-			len(m.lots), len(m.inFlight), len(m.shared), len(m.calls), len(m.blocked), m.replays)
-	}
-	for c, st := range m.states {
-		if st.units != 0 || st.inFlight != 0 || len(st.fresh)+len(st.replays)+len(st.suspects) > 0 {
-			w.t.Errorf("%s: %d units, %d calls left, queues %d %d %d", w.cfg.Steps[c].Address, st.units, st.inFlight,
-				len(st.fresh), len(st.replays), len(st.suspects))
-		}
-	}
-	if len(w.batches) > 0 || len(w.spool) > 0 || len(w.states) > 0 {
-		w.t.Errorf("left in the shell: %d batches, %d files in the spool, receipts of %d lots", len(w.batches), len(w.spool), len(w.states))
-	}
-	used := map[uint64]bool{}
-	for _, h := range w.disk.holdings {
-		used[h.Parcel] = true
-		if _, ok := w.disk.parcels[h.Parcel]; !ok {
-			w.t.Errorf("%s owes rows of parcel %d, which is gone", w.cfg.Steps[h.Step].Address, h.Parcel)
-		}
-	}
-	for p := range w.disk.parcels {
-		if !used[p] {
-			w.t.Errorf("parcel %d is left though nobody owes it", p)
-		}
-	}
-}
-
-func ids(rs []rec) []string {
-	var out []string
-	for _, r := range rs {
-		out = append(out, r.id)
-	}
-	return out
-}
-
-func record(n int) rec { return rec{id: fmt.Sprintf("m%d", n), deadline: epoch.Add(120 * time.Hour)} }
-
-func records(n int) []rec {
-	var rs []rec
-	for i := range n {
-		rs = append(rs, record(i+1))
-	}
-	return rs
-}
-
-// archive is the graph of the main job.
-func archive() []Step {
-	return []Step{
-		0: {Address: "chat", Kind: Source},
-		1: {Address: "raw", Kind: Sink, Inputs: []int{0}, MaxRows: 100},
-		2: {Address: "decrypt", Kind: Transform, Inputs: []int{0}},
-		3: {Address: "parse", Kind: Transform, Inputs: []int{2}},
-		4: {Address: "media", Kind: Transform, Inputs: []int{3}, MakesFiles: true},
-		5: {Address: "md5", Kind: Transform, Inputs: []int{4}},
-		6: {Address: "oss", Kind: Sink, Inputs: []int{5}, OnOwedPass: true, Probes: true},
-		7: {Address: "log", Kind: Sink, Inputs: []int{5}, After: []int{6}, MaxRows: 100},
-		8: {Address: "recalled", Kind: Sink, Inputs: []int{3}, After: []int{7}, About: true},
-	}
 }

@@ -129,7 +129,7 @@ type Options struct {
 	// External reads the declaration of a plugin that the file names. nil: such a block is a mistake.
 	External func(name, path string) (sdk.Plugin, error)
 
-	Vars    map[string]string                // -var NAME=VALUE: stronger than WEIR_VAR_NAME, which is stronger than *.weirvars
+	Vars    map[string]string                // --var NAME=VALUE: stronger than WEIR_VAR_NAME, which is stronger than *.weirvars
 	Getenv  func(name string) (string, bool) // nil = os.LookupEnv
 	Version string                           // of this program, for required_version; "" = not checked
 

@@ -224,7 +224,7 @@ sink "file" "f" {
 		{"default", nil, nil, nil, `{"path":"default/DEFAULT!/"} {"count":7,"seed":5}`},
 		{"file", nil, nil, map[string]string{"s": `"file"`, "n": "8", "unused": "1"}, `{"path":"file/FILE!/"} {"count":8,"seed":5}`},
 		{"environment over file", nil, map[string]string{"s": "env", "l": `["a","b"]`}, map[string]string{"s": `"file"`}, `{"path":"env/ENV!/a+b"} {"count":7,"seed":5}`},
-		{"-var over environment", map[string]string{"s": "var", "n": "9", "o": `{ a = "y", b = 6 }`}, map[string]string{"s": "env"}, nil, `{"path":"var/VAR!/"} {"count":9,"seed":6}`},
+		{"--var over environment", map[string]string{"s": "var", "n": "9", "o": `{ a = "y", b = 6 }`}, map[string]string{"s": "env"}, nil, `{"path":"var/VAR!/"} {"count":9,"seed":6}`},
 		{"text is taken as it is", map[string]string{"s": `"quoted" ${x}`}, nil, nil, `{"path":"\"quoted\" ${x}/\"QUOTED\" ${X}!/"} {"count":7,"seed":5}`},
 	}
 	for _, row := range rows {
@@ -249,7 +249,7 @@ sink "file" "f" {
 	t.Run("mistakes", func(t *testing.T) {
 		_, diags := lang.Load([]string{write(t, text)}, lang.Options{Plugins: plugins(), Getenv: environment(map[string]string{"WEIR_VAR_n": "many-secret"}), Vars: map[string]string{"ss": "x"}})
 		got := shown(diags)
-		if len(diags) != 2 || !strings.Contains(got, "-var ss: there is no variable of this name") || !strings.Contains(got, "WEIR_VAR_n does not hold a number") || strings.Contains(got, "many-secret") {
+		if len(diags) != 2 || !strings.Contains(got, "--var ss: there is no variable of this name") || !strings.Contains(got, "WEIR_VAR_n does not hold a number") || strings.Contains(got, "many-secret") {
 			t.Errorf("got:\n%s", got)
 		}
 	})

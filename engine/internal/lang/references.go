@@ -370,7 +370,14 @@ func (m *mistake) Error() string { return m.problem }
 
 // addHCL reports what hcl found. Where a secret is involved, or may be, hcl's details stay out.
 func (l *loader) addHCL(diags hcl.Diagnostics, expr hclsyntax.Expression) {
+	quote := -1 // where a quotation mark is missing: that makes every line behind it a mistake
 	for _, d := range diags {
+		if d.Subject != nil && quote >= 0 && d.Subject.Start.Byte >= quote {
+			continue
+		}
+		if d.Subject != nil && d.Summary == "Invalid multi-line string" {
+			quote = d.Subject.Start.Byte
+		}
 		at := hcl.Range{}
 		if d.Subject != nil {
 			at = *d.Subject

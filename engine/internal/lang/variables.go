@@ -47,7 +47,7 @@ func (l *loader) declareVariables(blocks []*hclsyntax.Block) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.opt.Vars)) {
 		if l.variables[name] == nil {
-			l.list = append(l.list, Diagnostic{Problem: fmt.Sprintf("-var %s: there is no variable of this name", name),
+			l.list = append(l.list, Diagnostic{Problem: fmt.Sprintf("--var %s: there is no variable of this name", name),
 				Remedy: remedy(name, slices.Collect(maps.Keys(l.variables)), "the variables are")})
 		}
 	}
@@ -79,7 +79,7 @@ func (l *loader) variableValue(name string, v *variable, files map[string]*hcl.A
 		return unknown
 	}
 	if text, ok := l.opt.Vars[name]; ok {
-		return given(text, "-var "+name)
+		return given(text, "--var "+name)
 	}
 	if text, ok := l.opt.Getenv("WEIR_VAR_" + name); ok {
 		return given(text, "WEIR_VAR_"+name)
@@ -99,7 +99,7 @@ func (l *loader) variableValue(name string, v *variable, files map[string]*hcl.A
 		return fallback
 	}
 	if !l.opt.Static {
-		l.errorf(v.block.DefRange(), fmt.Sprintf("set it: -var %s=…, WEIR_VAR_%s in the environment, or a line in a *.weirvars file beside the pipeline", name, name),
+		l.errorf(v.block.DefRange(), fmt.Sprintf("set it: --var %s=…, WEIR_VAR_%s in the environment, or a line in a *.weirvars file beside the pipeline", name, name),
 			"variable %s has no value", name)
 	}
 	return unknown

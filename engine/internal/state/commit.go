@@ -101,7 +101,7 @@ func (db *DB) prepare(c *Change) (*prepared, error) {
 	for _, id := range c.DropParcels {
 		p.add(op{key64(prefixParcel, id), nil})
 	}
-	if err := db.trim(p, c.TrimEvents); err != nil {
+	if err := db.trim(p, c.Pipeline, c.TrimEvents); err != nil {
 		return nil, err
 	}
 
@@ -141,9 +141,13 @@ func (db *DB) prepare(c *Change) (*prepared, error) {
 		p.lastParcel = max(p.lastParcel, c.Parcels[i].ID)
 	}
 	for _, e := range c.Events {
+		n, err := number("")
+		if err != nil {
+			return nil, err
+		}
 		w := newWriter(len(e.Data) + 8)
 		w.bytes(e.Data)
-		p.add(db.sealed(key64(prefixEvent, e.Number), w))
+		p.add(db.sealed(eventKey(n, e.Number), w))
 		p.lastEvent = max(p.lastEvent, e.Number)
 	}
 	return p, p.check()
@@ -187,14 +191,15 @@ func (db *DB) parcelOp(p *Parcel) op {
 	return op{key, append(append(value, rest...), p.Body...)}
 }
 
-// trim deletes the events up to last that are there.
-func (db *DB) trim(p *prepared, last uint64) error {
-	if last <= db.trimmed.Load() {
+// trim deletes the events of a pipeline up to last that are there.
+func (db *DB) trim(p *prepared, pipeline string, last uint64) error {
+	n, ok := db.known(name{pipeline, ""})
+	if !ok || last <= db.trimmedTo(n) {
 		return nil
 	}
 	errEnd := errors.New("end")
-	err := db.scanRaw([]byte{prefixEvent}, key64(prefixEvent, db.trimmed.Load()), false, func(key, _ []byte) error {
-		if binary.BigEndian.Uint64(key[1:]) > last {
+	err := db.scanRaw(key32(prefixEvent, n), eventKey(n, db.trimmedTo(n)), false, func(key, _ []byte) error {
+		if binary.BigEndian.Uint64(key[5:]) > last {
 			return errEnd
 		}
 		p.add(op{append([]byte(nil), key...), nil})
@@ -291,12 +296,19 @@ func (db *DB) withMarks(p *prepared) []op {
 	return append(p.ops, db.marksOp(parcel, event))
 }
 
+// trimmedTo is up to where the events of a pipeline are gone.
+func (db *DB) trimmedTo(pipeline uint32) uint64 {
+	last, _ := db.trimmed.Load(pipeline)
+	n, _ := last.(uint64)
+	return n
+}
+
 func (db *DB) committed(p *prepared) {
 	db.lastParcel.Store(max(p.lastParcel, db.lastParcel.Load()))
 	db.lastEvent.Store(max(p.lastEvent, db.lastEvent.Load()))
 	for _, o := range p.ops {
 		if o.key[0] == prefixEvent && o.value == nil {
-			db.trimmed.Store(max(db.trimmed.Load(), binary.BigEndian.Uint64(o.key[1:])))
+			db.trimmed.Store(binary.BigEndian.Uint32(o.key[1:]), binary.BigEndian.Uint64(o.key[5:])) // in order: the last is the largest
 		}
 	}
 }

@@ -20,7 +20,7 @@ import (
 //	'o' name32 parcel64    sealed: what the step owes of the parcel                        (encode.go)
 //	'p' parcel64           0 ‖ sealed: rest, body        or, where the body is opaque:
 //	                       1 ‖ length of the sealed rest (uvarint) ‖ sealed rest ‖ body as given
-//	'e' event64            sealed: data
+//	'e' name32 event64     sealed: data; the name is the pipeline's, without an address
 //	'j' piece32            operations of a change that spans transactions                  (journal.go)
 //	'k'                    sealed: how many pieces of 'j' are to be applied
 //
@@ -62,6 +62,11 @@ func key32(prefix byte, n uint32) []byte {
 
 func key64(prefix byte, n uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{prefix}, n)
+}
+
+// eventKey names an event of a pipeline.
+func eventKey(pipeline uint32, event uint64) []byte {
+	return binary.BigEndian.AppendUint64(key32(prefixEvent, pipeline), event)
 }
 
 func owingKey(name uint32, parcel uint64) []byte {

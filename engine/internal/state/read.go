@@ -109,16 +109,20 @@ func (db *DB) decodeParcel(p *Parcel, key, value []byte) error {
 	return db.decoded(key, r)
 }
 
-// Events reads up to limit events numbered above after, in order.
-func (db *DB) Events(after uint64, limit int) ([]Event, error) {
+// Events reads up to limit events of a pipeline numbered above after, in order.
+func (db *DB) Events(pipeline string, after uint64, limit int) ([]Event, error) {
+	n, ok := db.known(name{pipeline, ""})
+	if !ok {
+		return nil, nil
+	}
 	var events []Event
 	errEnd := errors.New("end")
-	start := key64(prefixEvent, max(after, db.trimmed.Load())+1)
-	err := db.scan([]byte{prefixEvent}, start, func(key []byte, r *reader) error {
+	start := eventKey(n, max(after, db.trimmedTo(n))+1)
+	err := db.scan(key32(prefixEvent, n), start, func(key []byte, r *reader) error {
 		if len(events) >= limit {
 			return errEnd
 		}
-		events = append(events, Event{binary.BigEndian.Uint64(key[1:]), r.bytes()})
+		events = append(events, Event{binary.BigEndian.Uint64(key[5:]), r.bytes()})
 		return nil
 	})
 	if err != nil && err != errEnd {

@@ -71,9 +71,9 @@ type DB struct {
 
 	lastParcel atomic.Uint64 // the largest numbers ever committed; set by the writer
 	lastEvent  atomic.Uint64
-	trimmed    atomic.Uint64 // events up to here are gone: where the next trim starts to look, past the tombstones
-	writes     atomic.Int64  // entries written since Compact
-	broken     error         // of the writer: a journal could not be applied, and nothing may be written over it
+	trimmed    sync.Map     // pipeline's number -> events up to here are gone: where the next trim starts to look, past the tombstones
+	writes     atomic.Int64 // entries written since Compact
+	broken     error        // of the writer: a journal could not be applied, and nothing may be written over it
 }
 
 // Open opens the state in dir and creates it, for its owner alone, where there is none. It refuses a directory that another

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -119,7 +120,7 @@ func TestCommitAndLoad(t *testing.T) {
 			}
 			same(t, "parcel", got, p)
 		}
-		events, err := db.Events(4, 10)
+		events, err := db.Events("archive", 4, 10)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,12 +152,33 @@ func TestDropsAndMarks(t *testing.T) {
 	if _, err := db.Parcel(1); !errors.Is(err, state.ErrNotFound) {
 		t.Errorf("dropped parcel: %v; want ErrNotFound", err)
 	}
-	if events, err := db.Events(0, 10); len(events) > 0 || err != nil {
+	if events, err := db.Events("archive", 0, 10); len(events) > 0 || err != nil {
 		t.Errorf("trimmed events: %v, %v; want none", events, err)
 	}
-	commit(t, db, &state.Change{Events: []state.Event{{Number: 6, Data: []byte("new")}}})
-	if events, err := db.Events(0, 10); len(events) != 1 || err != nil {
+	commit(t, db, &state.Change{Pipeline: "archive", Events: []state.Event{{Number: 6, Data: []byte("new")}}})
+	if events, err := db.Events("archive", 0, 10); len(events) != 1 || err != nil {
 		t.Errorf("events after a trim: %v, %v; want one", events, err)
+	}
+}
+
+func TestEventsAreAPipelinesOwn(t *testing.T) {
+	db := open(t, t.TempDir())
+	for i := range uint64(6) {
+		commit(t, db, &state.Change{Pipeline: []string{"a", "b"}[i%2], Events: []state.Event{{Number: i + 1, Data: []byte{byte(i)}}}})
+	}
+	commit(t, db, &state.Change{Pipeline: "a", TrimEvents: 5})
+	for pipeline, want := range map[string][]uint64{"a": nil, "b": {2, 4, 6}} {
+		events, err := db.Events(pipeline, 0, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []uint64
+		for _, e := range events {
+			got = append(got, e.Number)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("events of %s: %v, want %v", pipeline, got, want)
+		}
 	}
 }
 

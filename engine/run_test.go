@@ -1,0 +1,237 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/weir-etl/weir/engine/internal/host"
+	"github.com/weir-etl/weir/engine/internal/lang"
+	"github.com/weir-etl/weir/sdk"
+	"github.com/weir-etl/weir/sdk/serve"
+)
+
+// The test binary is also the plugins.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == host.ServeArg {
+		for _, p := range mortals() {
+			if p.Name == os.Args[2] {
+				serve.Main(p)
+			}
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// mortals are plugins that die when they are told to.
+func mortals() []sdk.Plugin {
+	str := func(name string) sdk.Arg { return sdk.Arg{Name: name, Type: sdk.String} }
+	num := func(name string) sdk.Arg { return sdk.Arg{Name: name, Type: sdk.Number, Required: true} }
+	return []sdk.Plugin{
+		{Name: "count", Components: []sdk.Component{{Kind: sdk.KindSource, Type: "count", Emits: []string{"n/1"},
+			Args: []sdk.Arg{num("to"), num("page"), str("dies")}, NewSource: func() sdk.Source { return &counter{} }}}},
+		{Name: "pass", Components: []sdk.Component{{Kind: sdk.KindTransform, Type: "pass",
+			Args: []sdk.Arg{str("dies"), num("poison")}, NewTransform: func() sdk.Transform { return &passer{} }}}},
+		{Name: "list", Components: []sdk.Component{{Kind: sdk.KindSink, Type: "list",
+			Args: []sdk.Arg{str("path"), str("dies")}, NewSink: func() sdk.Sink { return &lister{} }}}},
+	}
+}
+
+// mortal dies once, when it comes to something: the file remembers that it has.
+type mortal struct {
+	To, Page, Poison int
+	Path, Dies       string
+}
+
+func (m *mortal) Open(_ context.Context, env *sdk.Env) error { return env.Decode(m) }
+func (m *mortal) Close(context.Context) error                { return nil }
+
+// reach dies at two numbers, once at each.
+func (m *mortal) reach(n uint64) {
+	mark := fmt.Sprint(m.Dies, n)
+	if _, err := os.Stat(mark); m.Dies == "" || n != 2000 && n != 5000 || err == nil {
+		return
+	}
+	os.WriteFile(mark, nil, 0o600)
+	os.Exit(3)
+}
+
+// counter emits the numbers up to To, in pages that may be larger than all credit.
+type counter struct{ mortal }
+
+func (c *counter) Read(ctx context.Context, position []byte, out sdk.Emitter) error {
+	n := 0
+	if len(position) == 8 {
+		n = int(binary.BigEndian.Uint64(position))
+	}
+	for n < c.To {
+		var p sdk.Page
+		for range min(c.Page, c.To-n) {
+			n++
+			p.Records = append(p.Records, sdk.Record{ID: fmt.Sprint("n", n), Seq: uint64(n), Kind: "n/1", Body: []byte(fmt.Sprint(n))})
+		}
+		p.Position = binary.BigEndian.AppendUint64(nil, uint64(n))
+		if err := out.Emit(ctx, p); err != nil {
+			return err
+		}
+		c.reach(uint64(n))
+	}
+	return nil
+}
+
+type passer struct{ mortal }
+
+func (p *passer) Apply(_ context.Context, call *sdk.Call) error {
+	for i := range call.Rows {
+		r := &call.Rows[i].Record
+		if p.reach(r.Seq); r.Seq == uint64(p.Poison) {
+			os.Exit(4)
+		}
+		call.Answer(i, sdk.Emit(*r))
+	}
+	return nil
+}
+
+type lister struct{ mortal }
+
+func (l *lister) Write(_ context.Context, call *sdk.Call) error {
+	f, err := os.OpenFile(l.Path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for i := range call.Rows {
+		if _, err := fmt.Fprintln(f, call.Rows[i].ID); err != nil {
+			return err
+		}
+		l.reach(call.Rows[i].Seq)
+		call.Answer(i, sdk.Done(nil))
+	}
+	return nil
+}
+
+// mortalRun loads a pipeline of mortals and says how to run it.
+func mortalRun(t *testing.T, dir, text string) Options {
+	t.Helper()
+	file := filepath.Join(dir, "p.hcl")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pipe, diags := lang.Load([]string{file}, lang.Options{Plugins: mortals()})
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	return Options{Pipeline: pipe, Dir: filepath.Join(dir, "data"), Key: make([]byte, 32), Once: true}
+}
+
+// listed counts how often each record arrived.
+func listed(t *testing.T, path string) map[string]int {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for _, id := range strings.Fields(string(text)) {
+		seen[id]++
+	}
+	return seen
+}
+
+func TestARunOutlivesItsPlugins(t *testing.T) {
+	dir := t.TempDir()
+	list := filepath.Join(dir, "list")
+	o := mortalRun(t, dir, fmt.Sprintf(`
+weir { name = "mortal" }
+source "count" "in" {
+  to   = 10000
+  page = 5000 # more than the machine grants at once
+  dies = %q
+}
+transform "pass" "on" {
+  input  = source.count.in
+  dies   = %q
+  poison = 4321
+  batch { max_records = 4 } # every death that it takes to find the poison costs twice the wait of the one before
+}
+sink "list" "out" {
+  input = transform.pass.on
+  path  = %q
+  dies  = %q
+}
+`, dir+"/s", dir+"/t", list, dir+"/l"))
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	sum, err := Run(ctx, o)
+	if err != nil || ctx.Err() != nil {
+		t.Fatalf("%v, %v: %+v", err, ctx.Err(), sum)
+	}
+	seen := listed(t, list)
+	for n := 1; n <= 10000; n++ {
+		if id := fmt.Sprint("n", n); seen[id] == 0 != (n == 4321) {
+			t.Errorf("%s arrived %d times", id, seen[id])
+		}
+	}
+	for _, s := range sum.Steps {
+		if want := map[string]int{"transform.pass.on": 1}[s.Address]; s.Dead != want || s.Owed != 0 {
+			t.Errorf("%s: %d dead letters and %d owed, want %d and 0", s.Address, s.Dead, s.Owed, want)
+		}
+	}
+}
+
+// An engine that is stopped while it writes goes on where its state stands.
+func TestAStoppedEngineGoesOn(t *testing.T) {
+	dir := t.TempDir()
+	list := filepath.Join(dir, "list")
+	o := mortalRun(t, dir, fmt.Sprintf(`
+weir { name = "stopped" }
+source "count" "in" {
+  to   = 4000
+  page = 100
+}
+transform "pass" "on" {
+  input  = source.count.in
+  poison = 0
+}
+sink "list" "out" {
+  input = transform.pass.on
+  path  = %q
+}
+`, list))
+	for life := range 4 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		var left atomic.Int32
+		left.Store(int32(3 + 5*life))
+		o.Failpoint = func(name string) {
+			if name == "commit.after" && life < 3 && left.Add(-1) == 0 {
+				cancel()
+			}
+		}
+		_, err := Run(ctx, o)
+		if err != nil && !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		cancel()
+	}
+	seen := listed(t, list)
+	twice := 0
+	for n := 1; n <= 4000; n++ {
+		switch id := fmt.Sprint("n", n); seen[id] {
+		case 0:
+			t.Errorf("%s is missing", id)
+		case 1:
+		default:
+			twice++
+		}
+	}
+	if twice > 3*4000/2 {
+		t.Errorf("%d records arrived again: the checkpoint does not move", twice)
+	}
+}
