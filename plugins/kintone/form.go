@@ -2,6 +2,7 @@ package kintone
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,29 +22,66 @@ type forms struct {
 	client *Client
 	now    func() time.Time
 
-	mu    sync.Mutex
-	known map[int64]form
-	read  map[int64]time.Time
+	mu     sync.Mutex
+	known  map[int64]form
+	read   map[int64]time.Time
+	asking map[int64]*question
+}
+
+// question is a request for a form that is under way. Who wants the same form waits for its answer: ten calls that each wait for a minute in
+// vain, one after the other, would hide an outage for ten minutes.
+type question struct {
+	done chan struct{} // closed when form or err is there
+	form form
+	err  error
 }
 
 const formLife = 10 * time.Minute
 
 // get returns the form of an app that passes check.
 func (f *forms) get(ctx context.Context, app int64, check func(form) error) (form, error) {
+	for {
+		f.mu.Lock()
+		if known := f.known[app]; known != nil && f.now().Sub(f.read[app]) < formLife && check(known) == nil {
+			f.mu.Unlock()
+			return known, nil
+		}
+		q := f.asking[app]
+		mine := q == nil
+		if mine {
+			q = &question{done: make(chan struct{})}
+			f.asking[app] = q
+		}
+		f.mu.Unlock()
+		if mine {
+			f.ask(ctx, app, q)
+		}
+		select {
+		case <-q.done:
+		case <-ctx.Done():
+			return nil, lost(context.Cause(ctx))
+		}
+		var e *Error
+		if !mine && errors.As(q.err, &e) && e.Code == "canceled" && ctx.Err() == nil {
+			continue // who asked has gone; we have not
+		}
+		if q.err != nil {
+			return nil, q.err
+		}
+		return q.form, check(q.form)
+	}
+}
+
+// ask answers a question.
+func (f *forms) ask(ctx context.Context, app int64, q *question) {
+	q.form, q.err = f.client.Fields(ctx, app)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if known := f.known[app]; known != nil && f.now().Sub(f.read[app]) < formLife && check(known) == nil {
-		return known, nil
+	if q.err == nil {
+		f.known[app], f.read[app] = q.form, f.now()
 	}
-	fields, err := f.client.Fields(ctx, app)
-	if err != nil {
-		return nil, err
-	}
-	if f.read == nil {
-		f.read = map[int64]time.Time{}
-	}
-	f.known[app], f.read[app] = fields, f.now()
-	return fields, check(fields)
+	delete(f.asking, app)
+	close(q.done)
 }
 
 // writable are the types of field that a value can be written to.

@@ -121,7 +121,9 @@ func (s *sink) Open(_ context.Context, env *sdk.Env) error {
 		return err
 	}
 	s.site = s.client.base[:len(s.client.base)-len("/v1")]
-	s.forms = forms{client: s.client, now: env.Clock.Now, known: map[int64]form{}}
+	s.forms = forms{
+		client: s.client, now: env.Clock.Now, known: map[int64]form{}, read: map[int64]time.Time{}, asking: map[int64]*question{},
+	}
 	return nil
 }
 

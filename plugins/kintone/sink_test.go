@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -377,6 +378,25 @@ func TestTroubles(t *testing.T) {
 				t.Errorf("afterwards: got %+v", rows)
 			}
 		})
+	}
+}
+
+// Calls that find kintone hanging notice it together, not one after the other.
+func TestHangIsNoticedOnce(t *testing.T) {
+	srv := start(t)
+	srv.Fault(kintonesim.Fault{Kind: kintonesim.Hang})
+	s := open(t, srv.URL, nil)
+	var calls sync.WaitGroup
+	for i := range 5 {
+		calls.Go(func() {
+			if got := short(s.write(s.record(fmt.Sprint(i), nil))); got != "down timeout" {
+				t.Errorf("got %s", got)
+			}
+		})
+	}
+	calls.Wait()
+	if n := srv.Counters().Calls["GET app/form/fields.json 0"]; n != 1 {
+		t.Errorf("%d calls hung, want one for all", n)
 	}
 }
 

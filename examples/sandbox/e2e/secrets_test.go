@@ -51,7 +51,7 @@ func leaks(secrets map[string]string, text []byte) (found []string) {
 	for name, value := range secrets {
 		for _, form := range []string{
 			value, strings.ReplaceAll(value, "/", `\/`), strings.ReplaceAll(value, "/", "%2F"),
-			strings.TrimRight(base64.StdEncoding.EncodeToString([]byte(value)), "=")[:len(value)], // the end depends on what follows
+			base64.StdEncoding.EncodeToString([]byte(value))[:len(value)*8/6], // the end depends on what follows
 		} {
 			if bytes.Contains(text, []byte(form)) {
 				found = append(found, name)
