@@ -42,7 +42,9 @@ type Summary struct {
 }
 
 // Run runs a pipeline until ctx ends or, with Once, until there is nothing left to do. Errors are configuration errors (a state that
-// another engine uses, entries of steps that the file no longer has) or the end of the state; a service that is away is not an error.
+// another engine uses, entries of steps that the file no longer has) or the end of the state; a destination that is away is not an
+// error. With Once and no end of the clock, a source that cannot be read and a step that cannot be opened are, after three times: there
+// is nothing that such a run could wait for.
 func Run(ctx context.Context, o Options) (Summary, error) {
 	if o.Log == nil {
 		o.Log = hclog.NewNullLogger()
@@ -111,6 +113,7 @@ type step struct {
 	pace       *pace // the step's own limit; that of its connection is the process's
 	source     *source
 	trouble    string // what the last outage of its service looked like, for people
+	failures   int    // in a row: reads of a source, or openings
 }
 
 // newEngine loads the state and builds the machine on it.
@@ -331,10 +334,10 @@ func (e *Engine) post(f func()) {
 	}
 }
 
-// fail ends the run: the state cannot be trusted any more.
+// fail ends the run.
 func (e *Engine) fail(err error) {
 	select {
-	case e.failed <- fmt.Errorf("state: %w", err):
+	case e.failed <- err:
 	default: // it is ending
 	}
 }

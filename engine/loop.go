@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"time"
@@ -38,7 +39,7 @@ func (e *Engine) run(ctx context.Context) (Summary, error) {
 			return e.summary(), nil
 		}
 		if e.Once && e.finished() {
-			return e.summary(), nil
+			return e.summary(), e.unread()
 		}
 		e.reset(timer)
 		select {
@@ -81,11 +82,27 @@ func (e *Engine) finished() bool {
 		return false
 	}
 	for _, s := range e.steps {
-		if s.source != nil && s.Enabled && !e.machine.Drained(s.index) {
+		if s.source != nil && s.Enabled && !e.machine.Drained(s.index) && !e.hopeless(s) {
 			return false
 		}
 	}
 	return true
+}
+
+// hopeless reports whether a run with Once has waited long enough for a step that does not come up.
+func (e *Engine) hopeless(s *step) bool { return e.Once && e.Until.IsZero() && s.failures >= 3 }
+
+// unread is the error of a finished run that had to leave a source out.
+func (e *Engine) unread() error {
+	for _, s := range e.steps {
+		if s.source != nil && s.Enabled && e.hopeless(s) {
+			if e.news.open("OPEN_FAILED", s) {
+				return fmt.Errorf("%s cannot be opened: %s", s.address, s.trouble)
+			}
+			return fmt.Errorf("%s cannot be read: %s", s.address, s.trouble)
+		}
+	}
+	return nil
 }
 
 // act does what the machine asks, in order.

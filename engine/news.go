@@ -181,6 +181,7 @@ func (n *news) breaker(b flow.Breaker) {
 
 func (n *news) sourceFailed(s *step, err error) {
 	s.trouble = err.Error()
+	s.failures++
 	if n.open("SOURCE_DOWN", s) {
 		return
 	}
@@ -194,17 +195,28 @@ func (n *news) sourceFailed(s *step, err error) {
 	n.tell(ev)
 }
 
-func (n *news) sourceBack(s *step) { n.recovered("SOURCE_DOWN", s) }
+func (n *news) sourceBack(s *step) {
+	s.failures = 0
+	n.recovered("SOURCE_DOWN", s)
+}
 
 func (n *news) openFailed(s *step, err error) {
 	s.trouble = err.Error()
+	if s.failures++; n.e.hopeless(s) {
+		n.e.fail(fmt.Errorf("%s cannot be opened: %w", s.address, err))
+	}
 	n.e.Log.Error("step cannot be opened", "step", s.address, "error", err)
 	if !n.open("OPEN_FAILED", s) {
 		n.tell(event{Code: "OPEN_FAILED", Severity: sdk.Critical, Step: s.address, Attrs: map[string]string{"why": sdk.OutcomeOf(err).Code}})
 	}
 }
 
-func (n *news) opened(s *step) { n.recovered("OPEN_FAILED", s) }
+func (n *news) opened(s *step) {
+	if n.open("OPEN_FAILED", s) {
+		s.failures = 0
+		n.recovered("OPEN_FAILED", s)
+	}
+}
 
 func (n *news) open(code string, s *step) bool { return n.count[s.address+"\x00"+code+"\x00"] != nil }
 
@@ -246,7 +258,7 @@ func (e *Engine) wakeNews() {
 		e.post(func() {
 			n.reading = false
 			if err != nil {
-				e.fail(err)
+				e.fail(fmt.Errorf("state: %w", err))
 				return
 			}
 			n.arrived(events)

@@ -208,7 +208,7 @@ func (e *Engine) write(ctx context.Context) {
 		for _, c := range e.commits.take(ctx) {
 			if err := e.persist(ctx, &c); err != nil {
 				if ctx.Err() == nil {
-					e.fail(err)
+					e.fail(fmt.Errorf("state: %w", err))
 				}
 				return
 			}

@@ -46,13 +46,17 @@ func runCommand() *cobra.Command {
 			log.Info("run", "pipeline", pipe.Name, "data_dir", o.Dir, "version", version)
 			s, err := engine.Run(ctx, o)
 			screen.clear()
-			if err != nil {
-				return err
+			if err != nil && s.Pipeline == "" {
+				return err // nothing was run
 			}
+			failed := err
 			if p.json {
 				err = writeJSON(c.OutOrStdout(), s)
 			} else {
 				err = printStatus(c.OutOrStdout(), s.Status)
+			}
+			if failed != nil {
+				return failed
 			}
 			if err == nil && once && ctx.Err() != nil {
 				return fmt.Errorf("interrupted before it was done; the next run goes on from here")
