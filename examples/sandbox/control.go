@@ -165,7 +165,7 @@ func (c *control) faultOf(service, kind string, form url.Values) (func() (lift f
 			return func() (func(), error) { return c.wecom.Fault(f), nil }, nil
 		}
 	}
-	return nil, fmt.Errorf("%s cannot fail as %q", service, kind)
+	return nil, fmt.Errorf("%s cannot fail as %q; there are\n%s", service, kind, strings.TrimSuffix(faults, "\n"))
 }
 
 // counters are what the services saw, and what is left undone in them.
@@ -208,9 +208,18 @@ func post(ctx context.Context, dir, path string, form url.Values) (string, error
 	return strings.TrimSpace(string(body)), err
 }
 
+// faults are what can go wrong with each service, for people.
+const faults = `  kintone=  refuse, hang, html503, lost (carried out, never answered), locked, busy, off; with path=, every= and count=
+  oss=      refuse, hang, html503, 503, 500, deny, lost, off
+  wecom=    an errcode such as 45009, html503, hang, drop, cut, revoke, off; with endpoint=
+`
+
 func faultCommand(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("weir-sandbox fault", flag.ContinueOnError)
 	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		fmt.Fprint(stderr, "weir-sandbox fault --dir DIR SERVICE=KIND…\n\n"+faults)
+	}
 	dir := flags.String("dir", "", "folder of the sandbox (required)")
 	if err := parse(flags, args, true); err != nil {
 		return err

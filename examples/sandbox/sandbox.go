@@ -45,6 +45,11 @@ func sandboxCommand(ctx context.Context, args []string, stdout, stderr io.Writer
 	var o options
 	flags := flag.NewFlagSet("weir-sandbox", flag.ContinueOnError)
 	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		fmt.Fprint(stderr, "weir-sandbox --dir DIR --env FILE runs a made-up company until it is interrupted; with DIR, beside it:\n"+
+			"weir-sandbox compare, tamper, fault; without one: weir-sandbox demo. Each has a --help.\n\n")
+		flags.PrintDefaults()
+	}
 	flags.IntVar(&o.messages, "messages", 200, "messages of the company, at least 200")
 	flags.Uint64Var(&o.seed, "seed", 9, "the same seed gives the same bytes")
 	flags.StringVar(&o.dir, "dir", "", "folder for truth and keys (required)")

@@ -27,7 +27,7 @@ func StepArgs(bodies bool) []sdk.Arg {
 		{Name: "files", Type: sdk.Files, PerRecord: true, Required: !bodies, Doc: "Which files of a record to store."},
 		{Name: "key", Type: sdk.String, PerFile: true, Required: !bodies, Doc: "Key of each file, without a leading slash, at most 1023 bytes."},
 		{Name: "metadata", Type: sdk.StringMap, PerFile: true, Doc: "User metadata of each file, at most 2048 bytes; sha256 is always there."},
-		{Name: "storage_class", Type: sdk.String, Doc: "Storage class by the service's own name; the bucket's when left out."},
+		{Name: "storage_class", Type: sdk.String, Doc: "Storage class by the service's own name; the bucket's when left out. A name that the service does not know is found out at the first upload."},
 		{Name: "on_differs", Type: sdk.String, Default: "version", OneOf: []string{"version", "reject"},
 			Doc: "What to do when the key holds other bytes: store beside it as …-v2, or make a dead letter. Nothing is overwritten."},
 		{Name: "parallel", Type: sdk.Number, Default: 8, Doc: "Records worked on at the same time within a call."},
