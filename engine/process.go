@@ -22,6 +22,7 @@ type process struct {
 	steps  []*step
 	pace   *pace // of the connection
 	log    hclog.Logger
+	pid    int // of the last life that could be called; of the goroutine of run
 
 	mu    sync.Mutex
 	life  *life          // nil while it is down
@@ -95,6 +96,10 @@ func (p *process) use(ctx context.Context, run *host.Process) error {
 	p.mu.Unlock()
 	p.log.Debug("plugin process runs", "process", p.name, "pid", run.PID())
 	p.available(true)
+	if dead := p.pid; dead != 0 { // by now its last answers have arrived
+		p.e.post(func() { p.e.spool.inherit(dead, p.e.lots) })
+	}
+	p.pid = run.PID()
 	<-ctx.Done()
 	// The machine hears that nobody can be called before it hears of the calls that were lost: it must not take a call to a process that is
 	// not there for a death.

@@ -90,6 +90,27 @@ func (s *spool) forget(l *lotFacts) {
 	}
 }
 
+// inherit removes the files that a process had not handed over when it died.
+func (s *spool) inherit(pid int, lots map[uint64]*lotFacts) {
+	names, _ := filepath.Glob(filepath.Join(s.dir, fmt.Sprintf("f-%d-*", pid))) // the pattern is well-formed
+	if len(names) == 0 {
+		return
+	}
+	alive := map[string]bool{}
+	for _, l := range lots {
+		for _, spooled := range l.spooled {
+			for _, name := range spooled {
+				alive[name] = true
+			}
+		}
+	}
+	for _, name := range names {
+		if !alive[filepath.Base(name)] {
+			os.Remove(name)
+		}
+	}
+}
+
 // keep makes durable links to the files of a parcel and returns its rows with their new names.
 func (s *spool) keep(parcel uint64, p *protocol.Batch) (*protocol.Batch, error) {
 	n := 0

@@ -64,7 +64,7 @@ type SpoolWriter struct {
 func (s *Spool) Create(file *File) (*SpoolWriter, error) {
 	key := make([]byte, 32)
 	rand.Read(key)
-	f, err := os.CreateTemp(s.dir, "f-*")
+	f, err := os.CreateTemp(s.dir, fmt.Sprintf("f-%d-*", os.Getpid())) // whose it was, should this process die
 	if err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
