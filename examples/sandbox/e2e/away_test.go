@@ -35,7 +35,7 @@ func TestKintoneAway(t *testing.T) {
 	}{
 		{"refuse", nil},
 		{"html503", nil},
-		{"lost", nil},                       // carried out, never answered
+		{"lost", nil},                        // carried out, never answered
 		{"hang", []string{"--speed", "120"}}, // a socket may be silent for a minute of real time
 	} {
 		t.Run(how.fault, func(t *testing.T) {
