@@ -52,7 +52,7 @@ proto: ## generate the wire's code; needs protoc (Debian: protobuf-compiler)
 	PATH="$(CURDIR)/bin:$$PATH" go generate ./sdk/protocol
 
 clean: ## remove what was built or left by a demo
-	rm -rf bin .weir .sandbox
+	rm -rf bin .weir .sandbox pipelines/.weir examples/*/.weir examples/*/*.jsonl*
 
 # What test-real needs is never committed, and never part of weir. The vendor's library comes with a Go client that somebody else
 # published; customers get theirs from Tencent.

@@ -68,7 +68,7 @@ func processName(s *lang.Step) string {
 
 // run keeps the process running until ctx ends.
 func (p *process) run(ctx context.Context, exe host.Executable) {
-	o := host.Options{Dir: p.e.sockets, Log: p.e.Log, Clock: p.e.Clock}
+	o := host.Options{Dir: p.e.sockets, Home: p.e.Pipeline.Folder, Log: p.e.Log, Clock: p.e.Clock}
 	err := host.Supervise(ctx, exe, o, p.use, func(err error, wait time.Duration) {
 		p.log.Error("plugin process ended", "process", p.name, "error", err, "again_in", wait)
 	})

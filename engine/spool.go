@@ -23,6 +23,10 @@ type spool struct{ dir, kept string }
 
 // openSpool sweeps what an earlier process left: files in flight, and kept ones that no parcel names any more.
 func openSpool(dir, pipeline string, s state.Snapshot) (*spool, error) {
+	dir, err := filepath.Abs(dir) // plugins work in another folder than we do
+	if err != nil {
+		return nil, err
+	}
 	sp := &spool{dir: filepath.Join(dir, "spool"), kept: keptFolder(dir, pipeline)}
 	if err := os.RemoveAll(sp.dir); err != nil {
 		return nil, fmt.Errorf("sweep spool: %w", err)

@@ -158,7 +158,10 @@ func (o Outcome) With(e Event) Outcome {
 type Error struct{ Outcome Outcome }
 
 func (e *Error) Error() string {
-	if e.Outcome.Detail != "" {
+	switch {
+	case e.Outcome.Code == unknown && e.Outcome.Detail != "":
+		return e.Outcome.Detail
+	case e.Outcome.Detail != "":
 		return e.Outcome.Code + ": " + e.Outcome.Detail
 	}
 	return e.Outcome.Code
@@ -173,8 +176,11 @@ func OutcomeOf(err error) Outcome {
 	if errors.As(err, &e) {
 		return e.Outcome
 	}
-	return Retry(0, "error", err)
+	return Retry(0, unknown, err)
 }
+
+// unknown is the code of an error that has none; it adds nothing to its text.
+const unknown = "error"
 
 func text(err error) string {
 	if err == nil {

@@ -56,7 +56,7 @@ type Component struct {
 	Receipt    []Field // sinks: what receipt.TYPE.name offers beside state, code and urls
 
 	Accepts []string // kinds of record it understands, e.g. "chat.message/1"; empty = any
-	Emits   []string // kinds of record it makes; empty for a transform = the kind that came in
+	Emits   []string // kinds of record it makes; empty for a transform = the kind that came in, for a source = what its argument "kind" says
 	Fields  []Field  // what the emitted kinds carry beyond what came in: "body.NAME", "meta.NAME"; checked in every reference
 
 	Opaque     bool          // source: bodies are unreadable without a key the engine does not have (ciphertext); state keeps them as given

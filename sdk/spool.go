@@ -23,7 +23,12 @@ import (
 // last piece 0 to 65,536) and a 16-byte tag. The nonce is the piece's number, 11 bytes big-endian from 0, and one byte that is
 // 1 on the last piece and 0 before it, so that neither reordering nor truncation goes unnoticed. There is no header. The key
 // travels in calls and lives in memory only: after kill -9 the file is noise.
-type Spool struct{ dir string }
+//
+// The state may lie on the same disk, and must find room there: the spool leaves 64 MiB of it free.
+type Spool struct {
+	dir     string
+	reserve int64
+}
 
 // Sizes of a spool piece, in bytes.
 const (
@@ -33,13 +38,17 @@ const (
 )
 
 // OpenSpool uses dir, which must exist.
-func OpenSpool(dir string) *Spool { return &Spool{dir} }
+func OpenSpool(dir string) *Spool { return &Spool{dir, 64 << 20} }
 
 // ErrNoBytes says that a file is not in the spool.
 var ErrNoBytes = errors.New("file has no bytes in the spool")
 
+// ErrNoRoom says that the disk under the spool is nearly full. It is a reason to try again later.
+var ErrNoRoom = errors.New("the disk under the spool is full")
+
 // SpoolWriter takes the bytes of one file and computes size, md5 and sha256 on the way. Memory use is constant.
 type SpoolWriter struct {
+	spool    *Spool
 	f        *os.File
 	file     *File
 	aead     cipher.AEAD
@@ -59,10 +68,10 @@ func (s *Spool) Create(file *File) (*SpoolWriter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
-	return &SpoolWriter{f: f, file: file, aead: spoolAEAD(key), key: key, md5: md5.New(), sha: sha256.New(), buf: make([]byte, 0, SpoolPiece)}, nil
+	return &SpoolWriter{spool: s, f: f, file: file, aead: spoolAEAD(key), key: key, md5: md5.New(), sha: sha256.New(), buf: make([]byte, 0, SpoolPiece)}, nil
 }
 
-// Write adds bytes.
+// Write adds bytes, or answers [ErrNoRoom].
 func (w *SpoolWriter) Write(p []byte) (int, error) {
 	n := len(p)
 	w.md5.Write(p)
@@ -85,6 +94,9 @@ func (w *SpoolWriter) Write(p []byte) (int, error) {
 func (w *SpoolWriter) Size() int64 { return w.size }
 
 func (w *SpoolWriter) flush(last bool) error {
+	if n, known := room(w.spool.dir); known && n < w.spool.reserve {
+		return ErrNoRoom
+	}
 	w.out = w.aead.Seal(w.out[:0], spoolNonce(w.piece, last), w.buf, nil)
 	w.piece++
 	w.buf = w.buf[:0]
@@ -94,7 +106,7 @@ func (w *SpoolWriter) flush(last bool) error {
 	return nil
 }
 
-// Commit ends the file and writes what was found into it: Size, MD5, SHA256, Spool and SpoolKey.
+// Commit ends the file, or answers [ErrNoRoom], and writes what was found into it: Size, MD5, SHA256, Spool and SpoolKey.
 func (w *SpoolWriter) Commit() error {
 	if err := w.flush(true); err != nil {
 		w.Abort()

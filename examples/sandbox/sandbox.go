@@ -346,6 +346,7 @@ func (s *sandbox) tell(w io.Writer) {
 		s.clock.Wall(s.truth.Holds.Sub(s.clock.Now())).Round(time.Second))
 	fmt.Fprintf(w, "  control  %s\n", s.control.url)
 	fmt.Fprintf(w, "  env      %s\n", o.env)
+	fmt.Fprintf(w, "  now      set -a; . %s; set +a; bin/weir run --data-dir %s pipelines/wecom-kintone-oss.hcl\n", o.env, filepath.Join(o.dir, "data"))
 }
 
 // close ends everything; it may be called twice. Whoever finds no environment file knows that nothing runs.

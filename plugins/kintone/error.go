@@ -35,7 +35,23 @@ func (e *Error) Error() string {
 	if len(e.Paths) > 0 {
 		s += " at " + strings.Join(e.Paths, ", ")
 	}
+	if remedy := remedies[e.Code]; remedy != "" {
+		s += ", " + remedy
+	}
 	return s
+}
+
+// remedies say what an operator has to look at where waiting does not help. (kintone.dev, error pages; the rest as under byCode.)
+var remedies = map[string]string{
+	"CB_WA01":   "user or password is wrong",
+	"CB_AU01":   "the API token is missing",
+	"GAIA_IA02": "the API token is not valid: generate it in the app, and update the app",
+	"GAIA_DA03": "two of the API tokens are of one app",
+	"GAIA_NO01": "the API token is of another app or lacks a right: view, add and edit are needed",
+	"CB_NO02":   "a right is missing, or the URL names a guest space that the app is not in",
+	"GAIA_FU01": "a field may not be written",
+	"GAIA_AP01": "there is no such app",
+	"GAIA_IL23": "the app lies in a guest space: its URL ends in /k/guest/NUMBER",
 }
 
 // name is the code of an outcome: kintone's, or one made from the status.

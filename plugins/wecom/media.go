@@ -264,15 +264,20 @@ func (p *pass) pause(failure error) time.Duration {
 // tell adds an event when files cannot be fetched for a reason that a person must remove, at most once an hour each.
 func (p *pass) tell(o sdk.Outcome, failure error) sdk.Outcome {
 	refusal := (*finance.Error)(nil)
-	if !errors.As(failure, &refusal) || (refusal.Class != finance.Config && refusal.Code != finance.TooOld) {
+	var name string
+	switch {
+	case errors.Is(failure, sdk.ErrNoRoom):
+		name = "SPOOL_FULL"
+	case errors.As(failure, &refusal) && (refusal.Class == finance.Config || refusal.Code == finance.TooOld):
+		name = code(refusal)
+	default:
 		return o
 	}
-	name := code(refusal)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if last, told := p.told[name]; told && p.now.Sub(last) < time.Hour {
 		return o
 	}
 	p.told[name] = p.now
-	return o.With(sdk.Event{Code: name, Severity: sdk.Critical, Attrs: map[string]string{"error": refusal.Error()}})
+	return o.With(sdk.Event{Code: name, Severity: sdk.Critical, Attrs: map[string]string{"error": failure.Error()}})
 }

@@ -59,7 +59,7 @@ func readsOn(b *bench) error {
 	}
 	for _, p := range pages {
 		for i := range rows(p) {
-			if kind := p.Batch.Kind(i); !slices.Contains(b.component.Emits, kind) {
+			if kind := p.Batch.Kind(i); len(b.component.Emits) > 0 && !slices.Contains(b.component.Emits, kind) {
 				return fmt.Errorf("record %s has kind %q, which is not declared in Emits", p.Batch.ID(i), kind)
 			}
 		}

@@ -244,8 +244,8 @@ func declaration(b *bench) error {
 	if c.Doc == "" {
 		wrong("%s %q has no Doc", c.Kind, c.Type)
 	}
-	if c.Kind == sdk.KindSource && len(c.Emits) == 0 {
-		wrong("a source must say which kinds it emits")
+	if c.Kind == sdk.KindSource && len(c.Emits) == 0 && !slices.ContainsFunc(c.Args, func(a sdk.Arg) bool { return a.Name == "kind" }) {
+		wrong("a source must say which kinds it emits, or have an argument \"kind\"")
 	}
 	if c.Kind != sdk.KindSink && (len(c.Receipt) > 0 || c.FilesOnly || c.Probes) {
 		wrong("Receipt, FilesOnly and Probes are for sinks")

@@ -206,7 +206,7 @@ func TestBadComponents(t *testing.T) {
 			}
 			return done(nil, call)
 		}}, big, "1 of 1 rows were not answered"},
-		"fails to close":    {sdk.KindSink, &part{work: done, close: func() error { return errors.New("full") }}, answered, "close: error: full"},
+		"fails to close":    {sdk.KindSink, &part{work: done, close: func() error { return errors.New("full") }}, answered, "close: full"},
 		"forgets its place": {sdk.KindSource, &part{read: func(ctx context.Context, _ []byte, out sdk.Emitter) error { return counter(ctx, nil, out) }}, readsOn, "from the position behind page 1"},
 		"repeats itself":    {sdk.KindSource, &part{read: func(ctx context.Context, _ []byte, out sdk.Emitter) error { counter2(ctx, out); return nil }}, readsOn, "two records have one id"},
 		"an undeclared kind": {sdk.KindSource, &part{read: func(ctx context.Context, _ []byte, out sdk.Emitter) error {

@@ -64,6 +64,8 @@ func explain(err error) (code int, remedy string) {
 		return exitUsage, "Give it the key of its first run: what state_key in the file names, or else " + keyFile() + " as it was then."
 	case errors.Is(err, state.ErrNoKey):
 		return exitUsage, "Give a value to the variable that state_key names, or leave state_key out: then a key file is used."
+	case errors.Is(err, state.ErrFull):
+		return exitFailed, "Make room there and run it again: nothing is lost, what could not be written is done again."
 	case errors.Is(err, state.ErrNewer):
 		return exitUsage, "Run it with that weir, or a newer one."
 	case errors.Is(err, engine.ErrNoState):

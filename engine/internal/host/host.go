@@ -50,6 +50,7 @@ func Bundled(name string) (Executable, error) {
 // Options of a process; only Dir is required.
 type Options struct {
 	Dir     string        // folder for sockets, see [Folder]
+	Home    string        // folder that the process works in: relative paths in arguments start there; "" = ours
 	Log     hclog.Logger  // nil = none
 	Clock   *sdk.Clock    // nil = the real one
 	Silence time.Duration // see [protocol.Options]
@@ -94,6 +95,7 @@ func Start(ctx context.Context, exe Executable, o Options) (*Process, error) {
 	log := o.Log.Named(exe.Name)
 	lines := newLines(log)
 	p := &Process{name: exe.Name, child: newChild(exe, lines)}
+	p.child.cmd.Dir = o.Home
 	p.plugin = plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  protocol.Handshake(),
 		Plugins:          plugin.PluginSet{protocol.Name: &protocol.Dialed{Options: protocol.Options{Plugin: exe.Name, Silence: o.Silence, LogLevel: level(log)}}},

@@ -162,7 +162,7 @@ func TestRoundTrip(t *testing.T) {
 func TestCloseFails(t *testing.T) {
 	p := started(t, Options{})
 	open(t, p, sdk.KindSink, "slow", "")
-	if err := p.Kill(t.Context()); err == nil || !strings.Contains(err.Error(), "close sink.slow.x: error: nowhere to write") {
+	if err := p.Kill(t.Context()); err == nil || !strings.Contains(err.Error(), "close sink.slow.x: nowhere to write") {
 		t.Errorf("kill: %v", err)
 	}
 }

@@ -47,7 +47,7 @@ func (db *DB) fits(c cost) bool {
 
 // Commit returns when the whole change is durable, or an error when nothing of it is known to be. ctx only bounds the wait until
 // the change is taken: a change that is being written is waited for. The state keeps no reference to the change. Errors: ErrTooLarge
-// (see MaxValue, MaxChange), ErrReadOnly, ErrClosed, and what the disk says.
+// (see MaxValue, MaxChange), ErrFull, ErrReadOnly, ErrClosed, and what the disk says.
 func (db *DB) Commit(ctx context.Context, c *Change) error {
 	if db.options.ReadOnly {
 		return ErrReadOnly
@@ -226,11 +226,11 @@ func (db *DB) write() {
 			}
 		}
 		if first.alone != nil {
-			first.done <- db.sound(first.alone)
+			first.done <- db.sound(0, first.alone)
 			continue
 		}
 		if !db.fits(first.change.cost) {
-			first.done <- db.sound(func() error { return db.commitByJournal(first.change) })
+			first.done <- db.sound(first.change.bytes, func() error { return db.commitByJournal(first.change) })
 			continue
 		}
 		group := []request{first}
@@ -249,7 +249,7 @@ func (db *DB) write() {
 				break gather
 			}
 		}
-		err := db.sound(func() error { return db.commitGroup(group) })
+		err := db.sound(bytes, func() error { return db.commitGroup(group) })
 		for _, r := range group {
 			r.done <- err
 		}
@@ -259,10 +259,14 @@ func (db *DB) write() {
 // gatherBytes bounds what waits for one synchronisation, so that a small change does not wait behind many large ones.
 const gatherBytes = 8 << 20
 
-// sound runs f unless a half-applied journal forbids it: later writes would be undone when the journal is applied again.
-func (db *DB) sound(f func() error) error {
+// sound runs f, which writes so many bytes, unless the disk has no room for it or a half-applied journal forbids it: later writes
+// would be undone when the journal is applied again.
+func (db *DB) sound(bytes int, f func() error) error {
 	if db.broken != nil {
 		return db.broken
+	}
+	if err := room(db.dir, db.options.Reserve+2*int64(bytes)); err != nil { // twice: a journal holds them once more
+		return err
 	}
 	return f()
 }

@@ -10,6 +10,9 @@ func lockFolder(string) (release func() error, err error) { return func() error 
 // syncFolder: elsewhere folders cannot be synchronised, and need not be on NTFS.
 func syncFolder(string) error { return nil }
 
+// free is not measured here.
+func free(string) (int64, bool) { return 0, false }
+
 func allocated(info fs.FileInfo) int64 { return info.Size() }
 
 // private cannot be told from mode bits here; the user's configuration folder is private by its access list.

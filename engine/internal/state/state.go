@@ -32,6 +32,7 @@ var (
 	ErrWrongKey = errors.New("the state was sealed with another key")
 	ErrNewer    = errors.New("the state was written by a newer weir")
 	ErrDamaged  = errors.New("the state is damaged")
+	ErrFull     = errors.New("the disk is full")
 	ErrReadOnly = errors.New("the state is open for reading only")
 	ErrClosed   = errors.New("the state is closed")
 	ErrTooLarge = errors.New("too large for the state")
@@ -46,6 +47,9 @@ type Options struct {
 	// ReadOnly refuses every Commit and Rename with ErrReadOnly, and does not create a state where there is none (fs.ErrNotExist).
 	// It still takes the directory for itself and repairs what a killed engine left half written.
 	ReadOnly bool
+	// Reserve is how many bytes must be free on the disk for a Commit, beside what it writes: else it is refused with ErrFull. Open
+	// wants half of that. 0 = 32 MiB.
+	Reserve int64
 	// Log gets Badger's own messages and what maintenance did: a constant message, then keys and values, as the Debug method of
 	// hclog.Logger and slog.Logger takes them. Nil is silent.
 	Log func(msg string, args ...any)
@@ -78,7 +82,7 @@ type DB struct {
 
 // Open opens the state in dir and creates it, for its owner alone, where there is none. It refuses a directory that another
 // process (or this one) has open (ErrInUse), a key that did not seal it (ErrWrongKey), a format it does not know (ErrNewer, before
-// anything is touched) and files that do not add up (ErrDamaged). An engine that was killed loses nothing that Commit had
+// anything is touched), a disk without room (ErrFull) and files that do not add up (ErrDamaged). An engine that was killed loses nothing that Commit had
 // acknowledged.
 func Open(dir string, o Options) (*DB, error) {
 	if o.Log == nil {
@@ -86,6 +90,9 @@ func Open(dir string, o Options) (*DB, error) {
 	}
 	if o.Failpoint == nil {
 		o.Failpoint = func(string) {}
+	}
+	if o.Reserve == 0 {
+		o.Reserve = reserve
 	}
 	seal, err := newSealer(o.Key)
 	if err != nil {
@@ -116,6 +123,9 @@ func openLocked(dir string, o Options, seal *sealer) (*DB, error) {
 	if err := checkFormat(dir, seal); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	if err := room(dir, o.Reserve/2); err != nil {
+		return nil, err
+	}
 	bdb, err := openBadger(dir, o.Log)
 	if err != nil {
 		return nil, err
@@ -128,6 +138,18 @@ func openLocked(dir string, o Options, seal *sealer) (*DB, error) {
 		return nil, errors.Join(err, bdb.Close())
 	}
 	return db, nil
+}
+
+// reserve is what a memory table, the table that it becomes and a compaction of it take on disk.
+const reserve = 32 << 20
+
+// room answers ErrFull where fewer than need bytes are free. Badger writes to mapped files, where a full disk is no error but the end
+// of the process (SIGBUS): so the disk is asked before.
+func room(dir string, need int64) error {
+	if n, known := free(dir); known && n < need {
+		return fmt.Errorf("%w: %s: %d MiB are free, %d MiB are needed", ErrFull, dir, n>>20, (need+1<<20-1)>>20)
+	}
+	return nil
 }
 
 // recover does what must happen before the first commit: the format is checked again, now that nobody else can create it, a
@@ -185,7 +207,7 @@ func openBadger(dir string, log func(string, ...any)) (*badger.DB, error) {
 		return bdb, nil
 	case strings.Contains(err.Error(), "Another process is using this Badger database"):
 		return nil, fmt.Errorf("%w: %s", ErrInUse, dir) // where lockFolder cannot tell; Badger has no sentinel for it
-	case errors.Is(err, fs.ErrPermission), strings.Contains(err.Error(), "permission denied"):
+	case errors.Is(err, fs.ErrPermission), strings.Contains(err.Error(), "permission denied"), strings.Contains(err.Error(), "read-only file system"):
 		return nil, fmt.Errorf("open state %s: %w", dir, err)
 	default:
 		return nil, damaged(dir, err)
@@ -197,7 +219,10 @@ func openBadger(dir string, log func(string, ...any)) (*badger.DB, error) {
 // that the manifest does not name is what a killed engine left half written; Badger deletes it.
 func checkTables(o badger.Options) error {
 	f, err := os.Open(filepath.Join(o.Dir, badger.ManifestFilename))
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) { // a new state, or one that Badger would take for new
+		if files, _ := filepath.Glob(filepath.Join(o.Dir, "[0-9]*")); len(files) > 0 { // Badger makes its manifest before them
+			return err
+		}
 		return nil
 	}
 	if err != nil {

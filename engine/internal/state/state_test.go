@@ -304,6 +304,7 @@ func TestDamage(t *testing.T) {
 		{"manifest overwritten", "MANIFEST", func(b []byte) []byte { return bytes.Repeat([]byte{0xff}, len(b)) }},
 		{"table cut", "*.sst", func(b []byte) []byte { return b[:len(b)/2] }},
 		{"table overwritten", "*.sst", func(b []byte) []byte { return make([]byte, len(b)) }},
+		{"manifest gone", "MANIFEST", nil},
 		{"value log cut", "000001.vlog", func(b []byte) []byte { return b[:20] }},
 		{"value log flipped", "000001.vlog", func(b []byte) []byte { b[len(b)/2] ^= 1; return b }},
 	} {
@@ -324,7 +325,12 @@ func TestDamage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(files[0], test.damage(bytesOf), 0o600); err != nil {
+			if test.damage == nil {
+				err = os.Remove(files[0])
+			} else {
+				err = os.WriteFile(files[0], test.damage(bytesOf), 0o600)
+			}
+			if err != nil {
 				t.Fatal(err)
 			}
 			db, err = state.Open(dir, state.Options{Key: testKey})
