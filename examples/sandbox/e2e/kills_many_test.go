@@ -12,9 +12,13 @@ import (
 // Twenty kills of the engine in all phases, then one of each plugin, in a run of 20,000 messages with up to 1 GiB of media.
 func TestKills(t *testing.T) {
 	c := open(t, "--messages", "20000", "--seed", "3")
-	round := []phase{{"fetch", inFetch}, {"media", inMedia}, {"upload", inUpload}, {"kintone", inLog}, {"commit", before}}
-	phases := slices.Concat(round, round, round, round)
-	phases[8].window, phases[18].window, phases[14].window = inRaw, inRaw, after
+	fetch, media := phase{name: "fetch", window: inFetch}, phase{name: "media", window: inMedia}
+	phases := []phase{
+		fetch, media, {name: "upload", window: inUpload}, {name: "kintone", window: inLog}, {name: "commit", window: before},
+		fetch, media, {name: "upload", hangs: "oss"}, {name: "kintone", hangs: "kintone"}, {name: "commit", window: after},
+		fetch, media, {name: "upload", window: inUpload}, {name: "kintone", window: inRaw}, {name: "commit", window: before},
+		fetch, media, {name: "upload", hangs: "oss"}, {name: "kintone", window: inLog}, {name: "commit", window: before},
+	}
 	repeated, last := 0, 0
 	for i, p := range phases {
 		c.strike(p)
