@@ -222,8 +222,14 @@ func (p *pass) collect(ctx, wait context.Context, places []int, asked []ticket) 
 	return got, failure
 }
 
-// outcome is the answer to the row. A file that was here before and could not be fetched again keeps what is known of it.
+// lastPause is the time between last requests that could not be put to WeCom, or were not answered by it.
+const lastPause = 10 * time.Minute
+
+// outcome is the answer to the row. A file that was here before and could not be fetched again keeps what is known of it. Only WeCom's own
+// word makes a file expired: a network or a disk in trouble at the deadline does not.
 func (p *pass) outcome(got int, failure error) sdk.Outcome {
+	refusal := (*finance.Error)(nil)
+	over := p.final && (failure == nil || errors.As(failure, &refusal) && refusal.Class == finance.Permanent)
 	open := false
 	for _, place := range p.missing {
 		file := &p.record.Files[place]
@@ -231,20 +237,24 @@ func (p *pass) outcome(got int, failure error) sdk.Outcome {
 		case file.HasBytes():
 			continue
 		case file.SHA256 != "":
-		case p.final:
+		case over:
 			file.Outcome = sdk.FileExpired
 		default:
 			file.Outcome = sdk.FileWaiting
 		}
 		open = true
 	}
+	pause := lastPause
+	if !p.final {
+		pause = p.pause(failure)
+	}
 	switch {
-	case !open || p.final:
+	case !open || over:
 		return p.tell(sdk.Emit(p.record), failure)
 	case p.row.Attempt > 0 && got == 0:
-		return p.tell(sdk.Retry(p.pause(failure), "FILE_WAITING", nil), failure)
+		return p.tell(sdk.Retry(pause, "FILE_WAITING", nil), failure)
 	}
-	return p.tell(sdk.Emit(p.record).AskAgain(p.pause(failure), p.deadline), failure)
+	return p.tell(sdk.Emit(p.record).AskAgain(pause, p.deadline), failure)
 }
 
 // pause is the time to the next planned time. What can never be fetched is asked for once more, at the deadline.
