@@ -52,7 +52,7 @@ func (c *company) replaced(e *engine, victim process, signal syscall.Signal) {
 	if err := syscall.Kill(victim.pid, signal); err != nil {
 		c.t.Fatal(err)
 	}
-	c.t.Logf("kill %v %s", signal, victim)
+	c.t.Logf("kill -%d %s", signal, victim)
 	var fresh []process
 	until(c.t, time.Minute, "another "+victim.command, func() bool {
 		fresh = slices.DeleteFunc(c.plugins(e), func(p process) bool { return slices.Contains(others, p) || p == victim })
