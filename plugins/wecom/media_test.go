@@ -382,6 +382,26 @@ func TestMediaServiceAway(t *testing.T) {
 	}
 }
 
+// Trouble on the way to WeCom at the deadline is not its answer: the last request is made again.
+func TestMediaFinalNeedsAnAnswer(t *testing.T) {
+	w := newWorld(t, 60)
+	w.file("f", []byte("f"), func(m *wecomsim.Media) { m.Time = w.begin.Add(-121 * time.Hour) })
+	w.serve()
+	m := w.media(`{"wait":"0s"}`)
+	row := w.row("a", "f")
+	row.Final, row.Attempt = true, 7
+	lift := w.Fault(wecomsim.Fault{Errcode: 40001, Endpoint: "gettoken"})
+	outcomes, _ := w.apply(m, row)
+	if o := outcomes[0]; o.Verdict != sdk.VerdictRetry || o.After != 10*time.Minute {
+		t.Errorf("with WeCom away: got %+v", o)
+	}
+	lift()
+	outcomes, _ = w.apply(w.media(`{"wait":"0s"}`), row) // a process of its own: a refused secret is not tried again at once
+	if o := outcomes[0]; o.Verdict != sdk.VerdictDone || fileOutcomes(o.Outputs[0]) != "expired" {
+		t.Errorf("with WeCom back: got %+v", o)
+	}
+}
+
 // A record without time counts from when it was fetched.
 func TestMediaDeadlineWithoutTime(t *testing.T) {
 	w := newWorld(t, 1)
