@@ -6,6 +6,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -36,6 +37,10 @@ func build(m *testing.M) int {
 		}
 	}
 	built = dir
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue { // the tests wait for clocks most of the time
+		f.Value.Set("3")
+	}
 	return m.Run()
 }
 
