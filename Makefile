@@ -6,6 +6,11 @@
 LIBRARY   := bin/libWeWorkFinanceSdk_C.so
 VERSITYGW := bin/versitygw
 
+# What test-real runs beyond test: packages with tests of their own for real servers, and long runs of whole processes.
+REAL      := ./plugins/wecom/... ./plugins/decrypt ./plugins/s3 ./plugins/kintone/kintonesim/real
+REAL_RUNS := TestOfficialLibrary|TestS3|TestTwentyThousand|TestKills|TestKintoneAway121HoursOf2000Messages
+WITH_REAL  = WEIR_WECOM_LIBRARY=$(CURDIR)/$(LIBRARY) WEIR_VERSITYGW=$(CURDIR)/bin
+
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -28,11 +33,12 @@ test: build ## vet, every test that needs Go alone, and demo-tamper
 	go test -timeout 10m ./...
 	bin/weir-sandbox demo --weir bin/weir --tamper
 
-test-real: build $(LIBRARY) $(VERSITYGW) ## the same with the official library, a real S3 server and the official kintone client
+test-real: build $(LIBRARY) $(VERSITYGW) ## with the official library, a real S3 server and the official kintone client; kills and outages of 20,000 messages
 	command -v npm >/dev/null || { $(APT) nodejs npm; }
 	/sbin/ldconfig -p | grep -q 'libz\.so\.1 ' || { $(APT) zlib1g; }
 	go vet -tags real ./...
-	WEIR_WECOM_LIBRARY=$(CURDIR)/$(LIBRARY) WEIR_VERSITYGW=$(CURDIR)/bin go test -tags real -timeout 50m ./...
+	$(WITH_REAL) go test -tags real -timeout 20m $(REAL)
+	$(WITH_REAL) go test -tags real -timeout 50m -run '^($(REAL_RUNS))$$' ./examples/sandbox/e2e
 
 kills: build ## kill -9 in every phase of a run of 20,000 messages, and of every plugin
 	go test -tags failpoints -run TestKills -timeout 40m -v ./examples/sandbox/e2e
