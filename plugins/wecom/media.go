@@ -265,6 +265,9 @@ func (p *pass) pause(failure error) time.Duration {
 		return left
 	}
 	pause := p.again[min(p.row.Attempt, len(p.again)-1)]
+	if failure == nil { // nothing is wrong, it is on its way
+		pause = p.again[0]
+	}
 	if left < 2*time.Hour {
 		pause = min(pause, 10*time.Minute)
 	}
