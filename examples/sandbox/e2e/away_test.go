@@ -33,10 +33,10 @@ func TestKintoneAway(t *testing.T) {
 		fault string
 		args  []string
 	}{
-		{"refuse", nil},
-		{"html503", nil},
-		{"lost", nil},                        // carried out, never answered
-		{"hang", []string{"--speed", "120"}}, // a socket may be silent for a minute of real time
+		{"refuse", []string{"--speed", "200"}}, // a minute and a half, so that a busy machine keeps up
+		{"html503", []string{"--speed", "200"}},
+		{"lost", []string{"--speed", "200"}}, // carried out, never answered
+		{"hang", []string{"--speed", "100"}}, // a socket may be silent for a minute of real time
 	} {
 		t.Run(how.fault, func(t *testing.T) {
 			t.Parallel()
