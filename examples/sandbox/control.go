@@ -140,7 +140,12 @@ func (c *control) faultOf(service, kind string, form url.Values) (func() (lift f
 			"lost": osssim.DropAfter,
 		}
 		if kind == "refuse" {
-			return func() (func(), error) { return func() { c.oss.Refuse(false) }, c.oss.Refuse(true) }, nil
+			back := func() {
+				if err := c.oss.Refuse(false); err != nil {
+					panic(err) // nobody else uses its port
+				}
+			}
+			return func() (func(), error) { return back, c.oss.Refuse(true) }, nil
 		}
 		if f := (osssim.Fault{Kind: kinds[kind], Count: number("count")}); f.Kind != 0 {
 			return func() (func(), error) { c.oss.Inject(f); return c.oss.ClearFaults, nil }, nil

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
@@ -85,9 +86,6 @@ type Server struct {
 
 // Start checks the apps and listens.
 func Start(o Options) (*Server, error) {
-	if o.Addr == "" {
-		o.Addr = "127.0.0.1:0"
-	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -151,7 +149,13 @@ func (s *Server) listen() error {
 	if s.http != nil {
 		return nil
 	}
-	l, err := net.Listen("tcp", s.addr)
+	var l net.Listener
+	var err error
+	if s.addr == "" {
+		l, err = quietPort()
+	} else {
+		l, err = net.Listen("tcp", s.addr)
+	}
 	if err != nil {
 		return err
 	}
@@ -163,6 +167,17 @@ func (s *Server) listen() error {
 	s.http, s.port = server, l
 	s.serving.Go(func() { server.Serve(l) })
 	return nil
+}
+
+// quietPort listens on a port below the ports that systems hand out by themselves (from 32768 on Linux, higher elsewhere):
+// while connections are refused the port is closed, and no other program must get it by chance.
+func quietPort() (net.Listener, error) {
+	for range 100 {
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12768))); err == nil {
+			return l, nil
+		}
+	}
+	return net.Listen("tcp", "127.0.0.1:0")
 }
 
 // hangUp closes the port and all connections: the next attempt to connect is refused.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -17,7 +18,7 @@ import (
 type Options struct {
 	Now  func() time.Time // default time.Now; dates, retention and skew are judged by it
 	Log  *slog.Logger     // default silent
-	Addr string           // loopback address to listen on; default 127.0.0.1:0
+	Addr string           // loopback address to listen on; default a free port of 127.0.0.1
 
 	AccessKeyID     string // default "ossid"
 	AccessKeySecret string // default "osssecret"
@@ -83,7 +84,6 @@ func Start(opt Options) (*Server, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	opt.Addr = cmp.Or(opt.Addr, "127.0.0.1:0")
 	opt.AccessKeyID = cmp.Or(opt.AccessKeyID, "ossid")
 	opt.AccessKeySecret = cmp.Or(opt.AccessKeySecret, "osssecret")
 	opt.Region = cmp.Or(opt.Region, "cn-hangzhou")
@@ -97,7 +97,13 @@ func Start(opt Options) (*Server, error) {
 	for _, b := range opt.Buckets {
 		s.AddBucket(b)
 	}
-	l, err := net.Listen("tcp", opt.Addr)
+	var l net.Listener
+	var err error
+	if opt.Addr == "" {
+		l, err = quietPort()
+	} else {
+		l, err = net.Listen("tcp", opt.Addr)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +114,17 @@ func Start(opt Options) (*Server, error) {
 	s.URL = "http://" + s.addr
 	s.listen(l)
 	return s, nil
+}
+
+// quietPort listens on a port below the ports that systems hand out by themselves (from 32768 on Linux, higher elsewhere):
+// while connections are refused the port is closed, and no other program must get it by chance.
+func quietPort() (net.Listener, error) {
+	for range 100 {
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12768))); err == nil {
+			return l, nil
+		}
+	}
+	return net.Listen("tcp", "127.0.0.1:0")
 }
 
 func (s *Server) listen(l net.Listener) {
