@@ -28,11 +28,10 @@ demo: build ## 200 messages from WeCom to kintone and OSS through three kills, t
 demo-tamper: build ## spoil an archive in every way, and see that the comparison notices
 	bin/weir-sandbox demo --weir bin/weir --tamper
 
-test: build ## vet, every test that needs Go alone, and demo-tamper
+test: build ## vet and every test that needs Go alone, demo and demo-tamper among them
 	go vet ./...
 	go test -timeout 10m $$(go list ./... | grep -v /e2e$$)
-	go test -timeout 10m ./examples/sandbox/e2e # alone: it lives through days by a clock that waits for nobody
-	bin/weir-sandbox demo --weir bin/weir --tamper
+	go test -timeout 15m ./examples/sandbox/e2e # alone: it lives through days by a clock that waits for nobody
 
 test-real: build $(LIBRARY) $(VERSITYGW) ## with the official library, a real S3 server and the official kintone client; kills and outages of 20,000 messages
 	command -v npm >/dev/null || { $(APT) nodejs npm; }
