@@ -3,6 +3,7 @@ package sdk
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -44,14 +45,15 @@ func (c *Clock) Wall(d time.Duration) time.Duration {
 	if c.Real() || d <= 0 {
 		return d
 	}
-	return time.Duration(float64(d) / c.speed)
+	return time.Duration(min(float64(d)/c.speed, 1<<62)) // more would be less than nothing
 }
 
 // Timer fires after d of this clock.
 func (c *Clock) Timer(d time.Duration) *time.Timer { return time.NewTimer(c.Wall(d)) }
 
-// Sleep waits for d of this clock, or until ctx ends, and then returns its error.
+// Sleep waits for d of this clock, or until ctx ends, and then returns its error. A call that sleeps by it does not hang.
 func (c *Clock) Sleep(ctx context.Context, d time.Duration) error {
+	defer asleep(ctx)()
 	t := c.Timer(d)
 	defer t.Stop()
 	select {
@@ -89,7 +91,7 @@ func ParseClock(s string) (*Clock, error) {
 		return nil, fmt.Errorf("clock: simulated instant: %w", err)
 	}
 	speed, err := strconv.ParseFloat(part[2], 64)
-	if err != nil || speed <= 0 {
+	if err != nil || !(speed > 0) || math.IsInf(speed, 0) {
 		return nil, fmt.Errorf("clock: speed %q: want a number above 0", part[2])
 	}
 	return NewClock(real, simulated, speed), nil

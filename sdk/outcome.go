@@ -33,34 +33,62 @@ type Call struct {
 	// [Done] with a receipt = yes; [NeedBytes] = no, send it. The rows come without bytes.
 	Probe bool
 
-	answer func(row int, o Outcome)
-	once   sync.Mutex
-	open   []bool // true = answered
+	ledger
 }
 
 // NewCall makes a call whose answers go to answer, each at most once and never two at a time. The wire adapter uses it, and so do
 // tests of plugins that need no wire.
 func NewCall(rows []Row, now time.Time, probe bool, answer func(row int, o Outcome)) *Call {
-	return &Call{Rows: rows, Now: now, Probe: probe, answer: answer, open: make([]bool, len(rows))}
+	return &Call{Rows: rows, Now: now, Probe: probe, ledger: ledger{answer: answer, answered: make([]bool, len(rows))}}
 }
 
-// Answer gives the outcome of a row. It may be called from any goroutine until Apply or Write returns. A second answer to a row is
-// a bug and panics.
-func (c *Call) Answer(row int, o Outcome) {
-	c.once.Lock()
-	defer c.once.Unlock()
-	if c.open[row] {
+// Flush is all that a sink holds, see [Flusher].
+type Flush struct {
+	IDs []string  // of the rows held, in the order in which the engine knows that they were taken
+	Now time.Time // decides every deadline of this flush
+
+	ledger
+}
+
+// NewFlush makes a flush as [NewCall] makes a call.
+func NewFlush(ids []string, now time.Time, answer func(row int, o Outcome)) *Flush {
+	return &Flush{IDs: ids, Now: now, ledger: ledger{answer: answer, answered: make([]bool, len(ids))}}
+}
+
+// ledger sees to it that each row has one outcome.
+type ledger struct {
+	answer   func(row int, o Outcome)
+	mu       sync.Mutex
+	answered []bool
+	events   []Event // of Tell
+}
+
+// Tell adds an event to the next answer: something that concerns no row of the call.
+func (l *ledger) Tell(e Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events = append(l.events, e)
+}
+
+// Answer gives the outcome of a row. It may be called from any goroutine until Apply, Write or Flush returns. A second answer to a row
+// is a bug and panics.
+func (l *ledger) Answer(row int, o Outcome) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.answered[row] {
 		panic("sdk: a row was answered twice")
 	}
-	c.open[row] = true
-	c.answer(row, o)
+	l.answered[row] = true
+	o.Events = append(o.Events[:len(o.Events):len(o.Events)], l.events...)
+	l.events = nil
+	l.answer(row, o)
 }
 
 // Answered reports whether the row has its outcome.
-func (c *Call) Answered(row int) bool {
-	c.once.Lock()
-	defer c.once.Unlock()
-	return c.open[row]
+func (l *ledger) Answered(row int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.answered[row]
 }
 
 // Verdict is the kind of an outcome.
@@ -73,9 +101,11 @@ const (
 	VerdictPassed         // sink: nothing to do with this record, for good
 	VerdictRetry          // not now
 	VerdictReject         // never: a dead letter
+	VerdictHeld           // sink that holds: taken, and answered for good by the next flush
 )
 
-// Outcome is the answer to one row. Make one with [Done], [Emit], [Drop], [Passed], [Retry], [WaitFor], [Reject], [Down] or [NeedBytes].
+// Outcome is the answer to one row. Make one with [Done], [Emit], [Drop], [Passed], [Hold], [Retry], [WaitFor], [Unknown],
+// [Reject], [Down] or [NeedBytes].
 type Outcome struct {
 	Verdict Verdict
 	Outputs []Record // transform, done: what goes on, in order
@@ -85,6 +115,7 @@ type Outcome struct {
 	Detail  string        // for people; stored sealed
 	After   time.Duration // retry: not before; done: revisit
 	Cause   string        // retry: what it waits for; "" = time
+	Unknown bool          // retry: it may have been done, see [Unknown]
 	Down    bool          // retry: the service is down, not the record bad: the step's breaker opens
 	Alarm   bool          // with Down: waiting alone will not help (credentials, rights, configuration)
 	Revisit bool          // done: pass this on now and ask me again
@@ -111,6 +142,10 @@ func Drop() Outcome { return Outcome{Verdict: VerdictDone} }
 // Passed of a sink: this record does not concern it; code says why, "orphan" for an update whose target will never come.
 func Passed(code string) Outcome { return Outcome{Verdict: VerdictPassed, Code: code} }
 
+// Hold of a sink that declares Holds: the row is taken and nothing of it can be seen at the destination yet. It is answered for good by
+// the next [Flusher].Flush.
+func Hold() Outcome { return Outcome{Verdict: VerdictHeld} }
+
 // Retry asks for the row again, not before after (0 = the engine's back-off).
 func Retry(after time.Duration, code string, err error) Outcome {
 	return Outcome{Verdict: VerdictRetry, After: after, Code: code, Detail: text(err)}
@@ -123,6 +158,12 @@ func WaitFor(cause, code string) Outcome {
 
 // NeedBytes answers a probe: not there.
 func NeedBytes() Outcome { return Outcome{Verdict: VerdictRetry, Code: "need_bytes"} }
+
+// Unknown of a sink whose effect is [Once]: the record was sent, and nothing tells whether it was accepted, as after a time-out. The
+// pipeline's on_unknown decides whether it is sent again or becomes a dead letter.
+func Unknown(code string, err error) Outcome {
+	return Outcome{Verdict: VerdictRetry, Unknown: true, Code: code, Detail: text(err)}
+}
 
 // Reject makes the row a dead letter.
 func Reject(code string, err error) Outcome {

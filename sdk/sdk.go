@@ -64,6 +64,12 @@ type Component struct {
 	MakesFiles bool          // transform: it puts bytes of files into the spool
 	FilesOnly  bool          // sink: a record without wanted files (its argument "files") is none of its business
 	Probes     bool          // sink: answers a call with Probe set: is it there already, judged by file facts alone?
+	Effect     Effect        // sink: whether a second delivery of a record is harmless; zero = it is
+	Holds      bool          // sink: it may answer with [Hold], and is a [Flusher]
+
+	Lease     []Arg // sink: it is a [Leaser], and these are the arguments of a block lease "TYPE"
+	Surveys   bool  // sink: it is a [Surveyor]
+	Positions bool  // source: it is a [Positioner]
 
 	MaxRecords  int   // rows per call; 0 = 500
 	MaxBytes    int64 // body bytes per call; 0 = 512 KiB. A single larger record still comes, alone
@@ -73,6 +79,21 @@ type Component struct {
 	NewTransform func() Transform
 	NewSink      func() Sink
 }
+
+// Effect says what a second delivery of a record does.
+type Effect string
+
+// Effects.
+const (
+	// Idempotent: nothing more than the first did. The sink writes by identity.
+	Idempotent Effect = ""
+	// Once: harm. A mail or a chat message cannot be taken back. The engine writes down that it is about to deliver before it calls the
+	// sink, with one record in each call, and calls again only when it knows how the last call ended. Where it cannot know (the process
+	// or the engine died meanwhile) the pipeline's on_unknown decides between a second delivery and a dead letter. So answer as soon as
+	// the destination has accepted the record, and with [Retry] or [Down] only when it certainly has not. Where the vendor leaves it open,
+	// with a time-out above all, answer with [Unknown].
+	Once Effect = "once"
+)
 
 // Source reads records from a service.
 //
@@ -111,20 +132,45 @@ type Transform interface {
 	// Apply answers every row of call exactly once through [Call.Answer], in any order and from any goroutine, at the latest before
 	// it returns. What is left unanswered when it returns a non-nil error gets that error as its outcome; unanswered rows with a nil
 	// return are a bug of the plugin and refused loudly. Apply may run several times at once.
+	//
+	// A record on which Apply panics, or which ends the process, is found by asking for fewer and fewer, and becomes a dead letter. So
+	// does one on which Apply hangs: a call must show life every five minutes of real time (or what the step's retry { silence } says),
+	// else its process is ended. Life is an answer, a read from or write to the spool, a sleep by [Clock].Sleep with the call's ctx,
+	// the return of such a sleep, and [Alive].
 	Apply(ctx context.Context, call *Call) error
 
 	Close(ctx context.Context) error
 }
 
-// Sink delivers records. Its rows may come a second time after a crash or a lost answer: it must write by identity.
+// Sink delivers records. Its rows may come a second time after a crash or a lost answer: it must write by identity, unless it declares
+// the effect [Once]. One that packs many records into one object is a [Flusher] too.
 type Sink interface {
 	Open(ctx context.Context, env *Env) error
 
-	// Write answers every row as [Transform].Apply does. Delivered means durable at the destination.
+	// Write answers every row as [Transform].Apply does, and must show life as it does. Delivered means durable at the destination.
 	Write(ctx context.Context, call *Call) error
 
-	// Close delivers what is buffered and frees connections; it is called before the process is ended.
+	// Close delivers what is buffered and frees connections; it is called before the process is ended. What was answered with [Hold] is
+	// not delivered but thrown away.
 	Close(ctx context.Context) error
+}
+
+// Flusher is a [Sink] that packs records of many calls into one object. It declares Holds, answers rows with [Hold] while the object
+// grows, and is told when to finish it.
+//
+// The engine calls Flush when as many records, bytes or time have gathered as the step's batch {} says. It never calls it together with
+// Write, nor twice at once, and it asks for everything that is held: after a Flush the sink holds nothing. A row that gets [Retry] or [Down] in answer to it comes again through Write, with its body; Flush must not answer with [Hold].
+//
+// Until a row is answered with [Done] nobody has promised it: when the process or the engine dies, when Flush does not return, when the
+// step is opened anew, every row that was held comes again through Write, perhaps in other company. What was held by then must not show at
+// the destination, half or whole: write under a name that nobody reads, and give it its own name as the last act of Flush. Only between
+// that act and the answer can records come a second time that show already; so choose the name by the records in it (their ids, sorted and
+// hashed), that the same company makes the same object. Close throws away what is held and never finishes it: the rows come again with the next start.
+type Flusher interface {
+	// Flush answers every row of f exactly once, as Write does for its rows. The ids tell which they are, in the order in which the
+	// engine knows that they were taken: where several calls run at once it may differ from the sink's own, so go by id. What is left
+	// unanswered when it returns a non-nil error gets that error as its outcome.
+	Flush(ctx context.Context, f *Flush) error
 }
 
 // Event is something an operator should know. Code is a constant such as "RATE_LIMITED"; nothing in an event repeats content.

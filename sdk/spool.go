@@ -28,6 +28,7 @@ import (
 type Spool struct {
 	dir     string
 	reserve int64
+	watch   func(f *File) (moved func()) // nil = nobody asks
 }
 
 // Sizes of a spool piece, in bytes.
@@ -38,7 +39,20 @@ const (
 )
 
 // OpenSpool uses dir, which must exist.
-func OpenSpool(dir string) *Spool { return &Spool{dir, 64 << 20} }
+func OpenSpool(dir string) *Spool { return &Spool{dir: dir, reserve: 64 << 20} }
+
+// Watched is the same spool, which asks watch about each file that is created or opened and calls moved whenever bytes of it move. The
+// wire adapter sees by it that a call makes progress.
+func (s *Spool) Watched(watch func(f *File) (moved func())) *Spool {
+	return &Spool{s.dir, s.reserve, watch}
+}
+
+func (s *Spool) moves(f *File) func() {
+	if s.watch == nil {
+		return func() {}
+	}
+	return s.watch(f)
+}
 
 // ErrNoBytes says that a file is not in the spool.
 var ErrNoBytes = errors.New("file has no bytes in the spool")
@@ -49,6 +63,7 @@ var ErrNoRoom = errors.New("the disk under the spool is full")
 // SpoolWriter takes the bytes of one file and computes size, md5 and sha256 on the way. Memory use is constant.
 type SpoolWriter struct {
 	spool    *Spool
+	moved    func()
 	f        *os.File
 	file     *File
 	aead     cipher.AEAD
@@ -68,12 +83,13 @@ func (s *Spool) Create(file *File) (*SpoolWriter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
-	return &SpoolWriter{spool: s, f: f, file: file, aead: spoolAEAD(key), key: key, md5: md5.New(), sha: sha256.New(), buf: make([]byte, 0, SpoolPiece)}, nil
+	return &SpoolWriter{spool: s, moved: s.moves(file), f: f, file: file, aead: spoolAEAD(key), key: key, md5: md5.New(), sha: sha256.New(), buf: make([]byte, 0, SpoolPiece)}, nil
 }
 
 // Write adds bytes, or answers [ErrNoRoom].
 func (w *SpoolWriter) Write(p []byte) (int, error) {
 	n := len(p)
+	w.moved()
 	w.md5.Write(p)
 	w.sha.Write(p)
 	w.size += int64(n)
@@ -133,6 +149,7 @@ func (w *SpoolWriter) Abort() {
 // SpoolReader reads one file; it can seek, so that an upload can be tried again. Not for several goroutines at once.
 type SpoolReader struct {
 	f     *os.File
+	moved func()
 	aead  cipher.AEAD
 	size  int64
 	at    int64
@@ -163,7 +180,12 @@ func (s *Spool) Open(file *File) (*SpoolReader, error) {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
 	pieces := (st.Size() + spoolSealed - 1) / spoolSealed
-	return &SpoolReader{f: f, aead: spoolAEAD(key), size: st.Size() - pieces*spoolTag, piece: -1, in: make([]byte, spoolSealed)}, nil
+	// Else it would be read as a file that ends before its last piece, which is empty in no file but an empty one.
+	if last := st.Size() - (pieces-1)*spoolSealed; last < spoolTag || last == spoolTag && pieces > 1 {
+		f.Close()
+		return nil, fmt.Errorf("spool: piece %d is damaged", max(0, pieces-1))
+	}
+	return &SpoolReader{f: f, moved: s.moves(file), aead: spoolAEAD(key), size: st.Size() - pieces*spoolTag, piece: -1, in: make([]byte, spoolSealed)}, nil
 }
 
 // Size is the plain size in bytes.
@@ -171,6 +193,7 @@ func (r *SpoolReader) Size() int64 { return r.size }
 
 // Read reads on.
 func (r *SpoolReader) Read(p []byte) (int, error) {
+	r.moved()
 	if r.at >= r.size {
 		if r.size == 0 && r.piece < 0 { // an empty file has its tag checked too
 			if err := r.load(0); err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -107,6 +108,11 @@ func readFiles(w *pb.Files, rows int) (fileColumn, error) {
 	}
 	if end != uint64(len(w.GetFile())) {
 		return f, fmt.Errorf("%d files where the counts add up to %d", len(w.GetFile()), end)
+	}
+	for _, file := range w.GetFile() {
+		if s := file.GetSpool(); s != "" && (filepath.Base(s) != s || s == "." || s == "..") { // the engine removes it by this name
+			return f, errors.New("a spool name is no name of a file in the spool folder")
+		}
 	}
 	return f, nil
 }

@@ -27,14 +27,14 @@ type Options struct {
 }
 
 // Client is the engine's side of the wire to one process. All methods may be called from any goroutine. They return the context's
-// error when it ended, a [GoneError] when the process died, a [SilentError] when it hangs, a [ProtocolError] when it broke the
-// contract, and an [sdk.Error] for what a component itself reported.
+// error when it ended, a [GoneError] when the process died, a [SilentError] when it or the component hangs, a [BrokenError] when the
+// component panicked, a [ProtocolError] when it broke the contract, and an [sdk.Error] for what a component itself reported.
 type Client struct {
 	rpc     pb.PluginClient
 	options Options
 
 	mu    sync.Mutex
-	steps map[uint64]string // handle: address
+	steps map[uint64]Step // by handle, without arguments
 }
 
 // NewClient speaks over conn.
@@ -42,7 +42,7 @@ func NewClient(conn grpc.ClientConnInterface, o Options) *Client {
 	if o.Silence == 0 {
 		o.Silence = 60 * time.Second
 	}
-	return &Client{rpc: pb.NewPluginClient(conn), options: o, steps: map[uint64]string{}}
+	return &Client{rpc: pb.NewPluginClient(conn), options: o, steps: map[uint64]Step{}}
 }
 
 // Describe is the first call: it sets the clock of the process and returns its declarations, without the New functions.
@@ -67,6 +67,8 @@ type Step struct {
 	Type       string
 	Args       json.RawMessage // an object
 	Connection json.RawMessage // an object; nil = the step has no connection
+	Holds      bool            // the component declares it: rows may be answered with [sdk.VerdictHeld]
+	Silence    time.Duration   // real time after which a call that shows no progress is lost; 0 = 5 min
 }
 
 // Open makes a step ready and returns its handle. Files of its records lie in spoolDir.
@@ -75,6 +77,7 @@ func (c *Client) Open(ctx context.Context, s Step, spoolDir string) (handle uint
 	defer stop()
 	w, err := c.rpc.Open(ctx, &pb.OpenRequest{SpoolDir: spoolDir, Chain: []*pb.Step{{
 		Address: s.Address, Kind: string(s.Kind), Type: s.Type, ArgsJson: s.Args, ConnectionJson: s.Connection,
+		SilenceMs: milliseconds(s.Silence),
 	}}})
 	switch {
 	case err != nil:
@@ -86,7 +89,8 @@ func (c *Client) Open(ctx context.Context, s Step, spoolDir string) (handle uint
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.steps[w.GetStep()] = s.Address
+	s.Args, s.Connection = nil, nil
+	c.steps[w.GetStep()] = s
 	return w.GetStep(), nil
 }
 
@@ -126,13 +130,16 @@ func (c *Client) CloseAll(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (c *Client) address(handle uint64) string {
+func (c *Client) address(handle uint64) string { return c.step(handle).Address }
+
+// step is what a handle stands for.
+func (c *Client) step(handle uint64) Step {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if a, ok := c.steps[handle]; ok {
-		return a
+	if s, ok := c.steps[handle]; ok {
+		return s
 	}
-	return fmt.Sprintf("step %d", handle)
+	return Step{Address: fmt.Sprintf("step %d", handle)}
 }
 
 func (c *Client) broken(step, problem string) error {
@@ -155,6 +162,8 @@ func (c *Client) failure(ctx context.Context, step string, err error) error {
 	switch status.Code(err) {
 	case codes.Unavailable:
 		return &GoneError{c.options.Plugin, step, err}
+	case codes.Aborted, codes.ResourceExhausted:
+		return &BrokenError{c.options.Plugin, step, status.Convert(err).Message()}
 	case codes.InvalidArgument, codes.Internal, codes.Unimplemented, codes.Unknown:
 		return c.broken(step, status.Convert(err).Message())
 	}

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +23,7 @@ type Work struct {
 	Final    []uint32          // rows past their deadline
 	Now      time.Time         // decides every deadline of the call
 	Probe    bool              // ask only what is there already
+	Flush    bool              // the rows are all that the step holds, in the order in which it took them; only their ids are sent
 }
 
 // Answer is what a plugin said at once: rows that it had not answered before.
@@ -34,8 +36,12 @@ type Answer struct {
 // Work hands over a batch and calls on for each answer, from this goroutine, until every row is answered. An answer that breaks the
 // contract is not handed on and ends the call with a [ProtocolError]; answers before it stand. An error of on ends the call too.
 func (c *Client) Work(ctx context.Context, handle uint64, work Work, on func(Answer) error) error {
-	step := c.address(handle)
-	req := &pb.WorkRequest{Step: handle, Batch: work.Batch.toWire(), Final: work.Final, Now: nanos(work.Now), Probe: work.Probe}
+	opened := c.step(handle)
+	step := opened.Address
+	req := &pb.WorkRequest{Step: handle, Batch: work.Batch.toWire(), Final: work.Final, Now: nanos(work.Now), Probe: work.Probe, Flush: work.Flush}
+	if work.Flush {
+		req.Batch = &pb.Batch{Rows: req.Batch.GetRows(), Id: req.Batch.GetId()}
+	}
 	if work.Attempts != nil {
 		req.Attempt = packNumbers(len(work.Attempts), func(i int) uint32 { return work.Attempts[i] })
 	}
@@ -48,7 +54,8 @@ func (c *Client) Work(ctx context.Context, handle uint64, work Work, on func(Ans
 	if err != nil {
 		return c.failure(watch.ctx, step, err)
 	}
-	check := answerCheck{batch: work.Batch, answered: make([]bool, work.Batch.Rows()), left: work.Batch.Rows()}
+	check := answerCheck{batch: work.Batch, answered: make([]bool, work.Batch.Rows()), left: work.Batch.Rows(),
+		mayHold: opened.Holds && !work.Flush && !work.Probe}
 	for {
 		w, err := receive(watch, stream.Recv)
 		if errors.Is(err, io.EOF) {
@@ -59,6 +66,9 @@ func (c *Client) Work(ctx context.Context, handle uint64, work Work, on func(Ans
 		}
 		if err != nil {
 			return c.failure(watch.ctx, step, err)
+		}
+		if w.GetLost() {
+			return &SilentError{c.options.Plugin, step, cmp.Or(opened.Silence, silence)}
 		}
 		if len(w.GetOutcomes()) == 0 && len(w.GetParent()) == 0 { // still working
 			continue
@@ -78,6 +88,7 @@ type answerCheck struct {
 	batch    *Batch
 	answered []bool
 	left     int
+	mayHold  bool // HELD is an answer
 }
 
 func (k *answerCheck) read(w *pb.WorkResponse) (Answer, error) {
@@ -92,6 +103,8 @@ func (k *answerCheck) read(w *pb.WorkResponse) (Answer, error) {
 		switch {
 		case run.Outcome.Verdict == sdk.VerdictUnset:
 			return a, fmt.Errorf("row %d: unknown verdict %d", first, o.GetVerdict())
+		case run.Outcome.Verdict == sdk.VerdictHeld && !k.mayHold:
+			return a, fmt.Errorf("row %d: held, by a step that holds nothing or has been told to flush", first)
 		case len(run.Receipt) > 0 && !json.Valid(run.Receipt):
 			return a, fmt.Errorf("row %d: receipt is not JSON", first)
 		}

@@ -89,26 +89,3 @@ func framed(data []byte) mem.BufferSlice {
 	}
 	return append(s, mem.SliceBuffer(data))
 }
-
-func FuzzCodec(f *testing.F) {
-	c := newCodec()
-	c.apart = 1
-	for _, m := range messages(100) {
-		data, err := c.Marshal(m)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data.Materialize())
-	}
-	f.Fuzz(func(t *testing.T, message []byte) {
-		var want, got pb.WorkRequest
-		plain := proto.Unmarshal(message, &want)
-		ours := c.Unmarshal(framed(message), &got)
-		if (plain == nil) != (ours == nil) {
-			t.Fatalf("got error %v, want %v", ours, plain)
-		}
-		if plain == nil && !proto.Equal(&want, &got) {
-			t.Errorf("got %v, want %v", &got, &want)
-		}
-	})
-}

@@ -15,6 +15,9 @@ type column struct {
 	step  int
 }
 
+// maxData bounds the bytes of all rows of a column together.
+const maxData = 1<<31 - 1
+
 // readColumn checks the lengths of t against rows, so that nothing behind it can go out of range.
 func readColumn(t *pb.Text, rows int, asText bool) (column, error) {
 	c := column{wire: t}
@@ -36,6 +39,9 @@ func readColumn(t *pb.Text, rows int, asText bool) (column, error) {
 		default:
 			return c, fmt.Errorf("%d bytes for %d rows of %d", size, rows, c.width)
 		}
+		if c.width*rows > maxData { // a few bytes may stand for as much as they like, until somebody gathers the rows
+			return c, fmt.Errorf("%d rows of %d bytes are more than %d", rows, c.width, maxData)
+		}
 	case n == rows:
 		c.start = make([]uint32, rows+1)
 		end := uint64(0)
@@ -43,7 +49,7 @@ func readColumn(t *pb.Text, rows int, asText bool) (column, error) {
 			end += uint64(l)
 			c.start[i+1] = uint32(end)
 		}
-		if end != uint64(size) || end > 1<<31 {
+		if end != uint64(size) || end > maxData {
 			return c, fmt.Errorf("%d bytes where the lengths add up to %d", size, end)
 		}
 	default:

@@ -27,8 +27,11 @@ func fill(v reflect.Value, depth int) {
 		}
 	case reflect.String:
 		v.SetString("text")
-		if v.Type() == reflect.TypeFor[sdk.ComponentKind]() {
+		switch v.Type() {
+		case reflect.TypeFor[sdk.ComponentKind]():
 			v.SetString("sink")
+		case reflect.TypeFor[sdk.Effect]():
+			v.SetString("once")
 		}
 	case reflect.Bool:
 		v.SetBool(true)

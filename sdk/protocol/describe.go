@@ -3,7 +3,7 @@ package protocol
 import (
 	"encoding/json"
 	"fmt"
-	"time"
+	"math"
 
 	"github.com/weir-etl/weir/sdk"
 	"github.com/weir-etl/weir/sdk/protocol/pb"
@@ -23,11 +23,17 @@ func writeDescription(p *sdk.Plugin) (*pb.Description, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s %s: %w", c.Kind, c.Type, err)
 		}
+		lease, err := writeArgs(c.Lease)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: lease: %w", c.Kind, c.Type, err)
+		}
 		w.Components = append(w.Components, &pb.Component{
 			Kind: string(c.Kind), Type: c.Type, Doc: c.Doc, Connection: c.Connection,
 			Args: args, Receipt: writeFields(c.Receipt), Accepts: c.Accepts, Emits: c.Emits, Fields: writeFields(c.Fields),
 			Opaque: c.Opaque, RetentionMs: milliseconds(c.Retention), MakesFiles: c.MakesFiles, FilesOnly: c.FilesOnly, Probes: c.Probes,
 			MaxRecords: uint32(c.MaxRecords), MaxBytes: uint64(c.MaxBytes), MaxInFlight: uint32(c.MaxInFlight),
+			Effect: string(c.Effect), Holds: c.Holds,
+			Lease: lease, Surveys: c.Surveys, Positions: c.Positions,
 		})
 	}
 	return w, nil
@@ -49,16 +55,28 @@ func readDescription(w *pb.Description) (sdk.Plugin, error) {
 		default:
 			return p, fmt.Errorf("component %s: unknown kind %q", c.GetType(), kind)
 		}
+		switch effect := sdk.Effect(c.GetEffect()); {
+		case effect != sdk.Idempotent && effect != sdk.Once: // what is newer and not understood may do harm
+			return p, fmt.Errorf("%s %s: unknown effect %q", kind, c.GetType(), effect)
+		case kind != sdk.KindSink && (effect != sdk.Idempotent || c.GetHolds()):
+			return p, fmt.Errorf("%s %s: effect and holds are for sinks", kind, c.GetType())
+		}
 		args, err := readArgs(c.GetArgs())
 		if err != nil {
 			return p, fmt.Errorf("%s %s: %w", kind, c.GetType(), err)
 		}
+		lease, err := readArgs(c.GetLease())
+		if err != nil {
+			return p, fmt.Errorf("%s %s: lease: %w", kind, c.GetType(), err)
+		}
 		p.Components = append(p.Components, sdk.Component{
 			Kind: kind, Type: c.GetType(), Doc: c.GetDoc(), Connection: c.GetConnection(),
 			Args: args, Receipt: readFields(c.GetReceipt()), Accepts: c.GetAccepts(), Emits: c.GetEmits(), Fields: readFields(c.GetFields()),
-			Opaque: c.GetOpaque(), Retention: time.Duration(c.GetRetentionMs()) * time.Millisecond,
+			Opaque: c.GetOpaque(), Retention: duration(c.GetRetentionMs()),
 			MakesFiles: c.GetMakesFiles(), FilesOnly: c.GetFilesOnly(), Probes: c.GetProbes(),
-			MaxRecords: int(c.GetMaxRecords()), MaxBytes: int64(c.GetMaxBytes()), MaxInFlight: int(c.GetMaxInFlight()),
+			MaxRecords: int(c.GetMaxRecords()), MaxBytes: int64(min(c.GetMaxBytes(), math.MaxInt64)), MaxInFlight: int(c.GetMaxInFlight()),
+			Effect: sdk.Effect(c.GetEffect()), Holds: c.GetHolds(),
+			Lease: lease, Surveys: c.GetSurveys(), Positions: c.GetPositions(),
 		})
 	}
 	return p, nil

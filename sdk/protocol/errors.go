@@ -16,7 +16,20 @@ func (e *ProtocolError) Error() string {
 	return fmt.Sprintf("plugin %s, %s: broke the protocol: %s", e.Plugin, e.Step, e.Problem)
 }
 
-// SilentError says that a plugin gave no sign of life for too long, in real time.
+// BrokenError says that a call came to nothing although its process lives on: the component panicked, or an answer was larger than a
+// message can be. One of the rows without an answer may be the reason.
+type BrokenError struct {
+	Plugin  string
+	Step    string // address
+	Problem string
+}
+
+func (e *BrokenError) Error() string {
+	return fmt.Sprintf("plugin %s, %s: %s", e.Plugin, e.Step, e.Problem)
+}
+
+// SilentError says that a plugin gave no sign of life, or a component made no progress, for too long, in real time. Its process is of no
+// more use.
 type SilentError struct {
 	Plugin string
 	Step   string // address; "" before a step is open

@@ -3,6 +3,7 @@ package protocol
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -56,7 +57,7 @@ func writeOutcome(o *sdk.Outcome) *pb.Outcome {
 		return writeOutcome(&bad)
 	}
 	w := &pb.Outcome{
-		Verdict: pb.Verdict(o.Verdict), Down: o.Down, Alarm: o.Alarm, Revisit: o.Revisit,
+		Verdict: pb.Verdict(o.Verdict), Down: o.Down, Alarm: o.Alarm, Revisit: o.Revisit, Unknown: o.Unknown,
 		AfterMs: milliseconds(o.After), Due: nanos(o.Due),
 		Code: utf8(o.Code), Detail: utf8(o.Detail), Cause: utf8(o.Cause), ReceiptJson: receipt,
 	}
@@ -68,12 +69,12 @@ func writeOutcome(o *sdk.Outcome) *pb.Outcome {
 
 func readOutcome(w *pb.Outcome) sdk.Outcome {
 	o := sdk.Outcome{
-		Down: w.GetDown(), Alarm: w.GetAlarm(), Revisit: w.GetRevisit(),
-		After: time.Duration(w.GetAfterMs()) * time.Millisecond,
+		Down: w.GetDown(), Alarm: w.GetAlarm(), Revisit: w.GetRevisit(), Unknown: w.GetUnknown(),
+		After: duration(w.GetAfterMs()),
 		Code:  w.GetCode(), Detail: w.GetDetail(), Cause: w.GetCause(),
 		Events: readEvents(w.GetEvents()),
 	}
-	if v := sdk.Verdict(w.GetVerdict()); v <= sdk.VerdictReject { // the same numbers on both sides; what is newer stays unset
+	if v := sdk.Verdict(w.GetVerdict()); v >= 0 && v <= sdk.VerdictHeld { // the same numbers on both sides; what is newer stays unset
 		o.Verdict = v
 	}
 	if w.GetDue() != 0 {
@@ -86,7 +87,7 @@ func readOutcome(w *pb.Outcome) sdk.Outcome {
 func alike(a, b *sdk.Outcome) bool {
 	return empty(a.Receipt) && empty(b.Receipt) && len(a.Events) == 0 && len(b.Events) == 0 &&
 		a.Verdict == b.Verdict && a.Code == b.Code && a.Detail == b.Detail && a.After == b.After && a.Cause == b.Cause &&
-		a.Down == b.Down && a.Alarm == b.Alarm && a.Revisit == b.Revisit && a.Due.Equal(b.Due)
+		a.Down == b.Down && a.Unknown == b.Unknown && a.Alarm == b.Alarm && a.Revisit == b.Revisit && a.Due.Equal(b.Due)
 }
 
 func writeEvent(e *sdk.Event) *pb.Event {
@@ -111,6 +112,11 @@ func readEvents(list []*pb.Event) []sdk.Event {
 // milliseconds rounds up, so that nothing is asked again too early.
 func milliseconds(d time.Duration) int64 {
 	return int64((d + time.Millisecond - 1) / time.Millisecond)
+}
+
+// duration undoes milliseconds, within what a Duration can hold: what overflows would be a pause that ends at once.
+func duration(ms int64) time.Duration {
+	return time.Duration(min(max(ms, 0), int64(math.MaxInt64/time.Millisecond))) * time.Millisecond
 }
 
 // utf8 makes vendor text fit a protobuf string, which would otherwise refuse the whole message.

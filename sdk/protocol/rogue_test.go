@@ -62,7 +62,8 @@ func TestRogueAnswers(t *testing.T) {
 		"overflow":              {[]*pb.WorkResponse{msg(done(1<<32-1, 2))}, "in a call of 3"},
 		"a run of none":         {[]*pb.WorkResponse{msg(done(1, 0))}, "outcome for 0 rows"},
 		"no verdict":            {[]*pb.WorkResponse{msg(&pb.Outcome{Count: 3})}, "unknown verdict 0"},
-		"held":                  {[]*pb.WorkResponse{msg(&pb.Outcome{Count: 3, Verdict: 5})}, "unknown verdict 5"},
+		"held":                  {[]*pb.WorkResponse{msg(&pb.Outcome{Count: 3, Verdict: 5})}, "row 0: held, by a step that holds nothing"},
+		"newer than we know":    {[]*pb.WorkResponse{msg(&pb.Outcome{Count: 3, Verdict: 6})}, "unknown verdict 6"},
 		"missing":               {[]*pb.WorkResponse{msg(done(0, 2))}, "1 of 3 rows were not answered"},
 		"receipt":               {[]*pb.WorkResponse{msg(&pb.Outcome{Count: 3, Verdict: 1, ReceiptJson: []byte("{")})}, "receipt is not JSON"},
 		"parent of a retry":     {[]*pb.WorkResponse{out(ids("x", 1), []uint32{2}, done(0, 2), retry)}, "output of row 2, which is not"},
@@ -86,13 +87,22 @@ func TestRogueAnswers(t *testing.T) {
 
 func TestRoguePages(t *testing.T) {
 	good := FromRecords(mixed(2)).toWire()
+	spooled := func(name string) *pb.Batch {
+		w := FromRecords(mixed(1)).toWire()
+		w.Files = &pb.Files{Count: []uint32{1}, File: []*pb.File{{Spool: name}}}
+		return w
+	}
 	for name, c := range map[string]struct {
 		pages []*pb.ReadResponse
 		want  string
 	}{
-		"no id":        {[]*pb.ReadResponse{{Number: 1, Batch: &pb.Batch{Rows: 1}}}, "row 0 has no id"},
-		"number jumps": {[]*pb.ReadResponse{{Number: 1, Batch: good}, {Number: 3, Batch: good}}, "page 3 after page 1"},
-		"bad column":   {[]*pb.ReadResponse{{Number: 1, Batch: &pb.Batch{Rows: 1, Id: &pb.Text{Len: []uint32{4}}}}}, "column id"},
+		"a file of the state": {[]*pb.ReadResponse{{Number: 1, Batch: spooled("../state/MANIFEST")}}, "a spool name is no name of a file"},
+		"a path":              {[]*pb.ReadResponse{{Number: 1, Batch: spooled("/etc/passwd")}}, "a spool name is no name of a file"},
+		"the folder":          {[]*pb.ReadResponse{{Number: 1, Batch: spooled("..")}}, "a spool name is no name of a file"},
+		"the folder itself":   {[]*pb.ReadResponse{{Number: 1, Batch: spooled(".")}}, "a spool name is no name of a file"},
+		"no id":               {[]*pb.ReadResponse{{Number: 1, Batch: &pb.Batch{Rows: 1}}}, "row 0 has no id"},
+		"number jumps":        {[]*pb.ReadResponse{{Number: 1, Batch: good}, {Number: 3, Batch: good}}, "page 3 after page 1"},
+		"bad column":          {[]*pb.ReadResponse{{Number: 1, Batch: &pb.Batch{Rows: 1, Id: &pb.Text{Len: []uint32{4}}}}}, "column id"},
 	} {
 		client := dial(t, &rogue{pages: c.pages}, Options{})
 		h, _ := client.Open(t.Context(), Step{Address: "source.any.x"}, "")

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -19,9 +18,17 @@ import (
 	"github.com/weir-etl/weir/sdk/protocol/pb"
 )
 
-// ServerOptions lift gRPC's receive limit of 4 MiB, as the engine bounds what it sends, and spare copies of bodies.
+// MaxMessage is the size in bytes of the largest message on the wire, either way. gRPC's own limit of 4 MiB is too low for one large body;
+// none at all would let a process that has gone wrong fill the memory of the other side. Far smaller records are refused as too large.
+const MaxMessage = 512 << 20
+
+// ServerOptions set the limits of a plugin's side, and spare copies of bodies. Only the engine can reach a plugin; a connection that says
+// nothing for five seconds, and calls without number, come from one that has gone wrong.
 func ServerOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{grpc.MaxRecvMsgSize(math.MaxInt32), grpc.ForceServerCodecV2(newCodec())}
+	return []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(MaxMessage), grpc.MaxConcurrentStreams(1024), grpc.ConnectionTimeout(5 * time.Second),
+		grpc.ForceServerCodecV2(newCodec()),
+	}
 }
 
 // Register serves p on r. Log lines of its components go to log as hclog writes JSON, one object a line; log is usually the
@@ -55,9 +62,13 @@ type step struct {
 	transform sdk.Transform
 	sink      sdk.Sink
 	log       *slog.Logger
+	silence   time.Duration // a call that shows no progress for so long is lost
+	once      bool          // its effect is: an engine that does not know of that must not send it more than one row at a time
 
 	reading chan struct{}  // holds one token: one Read at a time
 	calls   sync.WaitGroup // under way; Close waits for them
+	lives   lives
+	hold    hold
 }
 
 func newServer(p sdk.Plugin, log io.Writer) *server {
@@ -87,16 +98,23 @@ func (s *server) Open(ctx context.Context, req *pb.OpenRequest) (*pb.OpenRespons
 	}
 	w := req.GetChain()[0]
 	s.mu.Lock()
-	env := &sdk.Env{
-		Address: w.GetAddress(), Args: w.GetArgsJson(), Connection: w.GetConnectionJson(),
-		Clock: s.clock, Log: s.log.With("step", w.GetAddress()), Spool: sdk.OpenSpool(req.GetSpoolDir()),
-	}
+	clock := s.clock
 	s.mu.Unlock()
 	st := s.make(sdk.ComponentKind(w.GetKind()), w.GetType())
 	if st == nil {
 		return nil, status.Errorf(codes.InvalidArgument, "offers no %s %q", w.GetKind(), w.GetType())
 	}
+	if _, ok := st.sink.(sdk.Flusher); st.hold.may && !ok {
+		return nil, status.Errorf(codes.Internal, "%s %q declares Holds and has no Flush", w.GetKind(), w.GetType())
+	}
+	env := &sdk.Env{
+		Address: w.GetAddress(), Args: w.GetArgsJson(), Connection: w.GetConnectionJson(),
+		Clock: clock, Log: s.log.With("step", w.GetAddress()), Spool: sdk.OpenSpool(req.GetSpoolDir()).Watched(st.lives.watch),
+	}
 	st.log = env.Log
+	if st.silence = time.Duration(w.GetSilenceMs()) * time.Millisecond; st.silence <= 0 {
+		st.silence = silence
+	}
 	if err := st.guard("open", func() error { return st.open(ctx, env) }); err != nil {
 		o := sdk.OutcomeOf(err)
 		return &pb.OpenResponse{Failure: writeOutcome(&o)}, nil
@@ -114,6 +132,7 @@ func (s *server) make(kind sdk.ComponentKind, typ string) *step {
 		if c.Kind != kind || c.Type != typ {
 			continue
 		}
+		st.once, st.hold.may = c.Effect == sdk.Once, c.Holds
 		switch kind {
 		case sdk.KindSource:
 			st.source = c.NewSource()
@@ -153,11 +172,16 @@ func (st *step) guard(what string, f func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			st.log.Error("component panicked", "in", what, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-			err = sdk.Retry(0, "panic", errors.New(fmt.Sprint(r))).Err()
+			err = &panicked{sdk.Retry(0, "panic", errors.New(fmt.Sprint(r))).Err()}
 		}
 	}()
 	return f()
 }
+
+// panicked is the error of a component that panicked. A call that ends with it lets the engine look for the row that did it.
+type panicked struct{ error }
+
+func (p *panicked) Unwrap() error { return p.error }
 
 // begin finds a step and counts the call; end it with calls.Done.
 func (s *server) begin(handle uint64) (*step, error) {

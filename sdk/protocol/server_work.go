@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -34,17 +35,86 @@ func (s *server) Work(req *pb.WorkRequest, stream workStream) error {
 	if err != nil {
 		return status.Errorf(codes.InvalidArgument, "work: %v", err)
 	}
-	a := &answers{batch: batch, stream: stream, outcomes: make([]sdk.Outcome, len(rows)), answered: make([]bool, len(rows)), wake: make(chan struct{}, 1)}
-	stop := a.run(s.beat)
-	call := sdk.NewCall(rows, time.Unix(0, req.GetNow()).UTC(), req.GetProbe(), a.add)
+	if st.once && len(rows) > 1 {
+		return status.Errorf(codes.InvalidArgument, "work: %d rows at once, of which each is to be sent once", len(rows))
+	}
+	if err := st.hold.check(batch, req.GetFlush()); err != nil {
+		return status.Errorf(codes.InvalidArgument, "flush: %v", err)
+	}
+	l := &life{batch: batch}
+	defer st.lives.begin(l)()
+	a := &answers{step: st, life: l, flush: req.GetFlush(), batch: batch, stream: stream, outcomes: make([]sdk.Outcome, len(rows)),
+		answered: make([]bool, len(rows)), wake: make(chan struct{}, 1)}
+	stop := a.run(s.beat, st.silence)
+	ctx, now := sdk.WithLife(stream.Context(), l), time.Unix(0, req.GetNow()).UTC()
 	err = st.guard("work", func() error {
-		if st.transform != nil {
-			return st.transform.Apply(stream.Context(), call)
+		switch {
+		case a.flush:
+			return st.sink.(sdk.Flusher).Flush(ctx, sdk.NewFlush(batchIDs(batch), now, a.add))
+		case st.transform != nil:
+			return st.transform.Apply(ctx, sdk.NewCall(rows, now, req.GetProbe(), a.add))
 		}
-		return st.sink.Write(stream.Context(), call)
+		return st.sink.Write(ctx, sdk.NewCall(rows, now, req.GetProbe(), a.add))
 	})
 	stop()
+	var p *panicked
+	if errors.As(err, &p) { // what it answered before stands
+		if err := a.finish(nil); err != nil {
+			return err
+		}
+		return status.Error(codes.Aborted, "the component panicked")
+	}
 	return a.finish(err)
+}
+
+func batchIDs(b *Batch) []string {
+	ids := make([]string, b.Rows())
+	for i := range ids {
+		ids[i] = b.ID(i)
+	}
+	return ids
+}
+
+// hold is what a sink has answered with [sdk.Hold]: the engine's next flush must ask for just that.
+type hold struct {
+	may bool // the component declares it
+
+	mu   sync.Mutex
+	ids  map[string]int // two sources may have records with one id
+	rows int
+}
+
+func (h *hold) add(id string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ids == nil {
+		h.ids = map[string]int{}
+	}
+	h.ids[id]++
+	h.rows++
+}
+
+// check lets go of everything when a flush asks for it, and says what is wrong with one that asks for something else: then the two sides
+// do not agree about what is held, and nobody can say what would get lost.
+func (h *hold) check(b *Batch, flush bool) error {
+	if !flush {
+		return nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case !h.may:
+		return errors.New("the component does not hold rows")
+	case b.Rows() != h.rows:
+		return fmt.Errorf("of %d rows, but %d are held", b.Rows(), h.rows)
+	}
+	for i := range b.Rows() {
+		if h.ids[b.ID(i)]--; h.ids[b.ID(i)] < 0 {
+			return fmt.Errorf("row %d is not held", i)
+		}
+	}
+	h.ids, h.rows = nil, 0
+	return nil
 }
 
 // readRows makes the rows of a call: strings are cut from their columns, bodies alias the message.
@@ -75,6 +145,9 @@ func readRows(b *Batch, req *pb.WorkRequest) ([]sdk.Row, error) {
 
 // answers gathers outcomes and sends them together: all at the end of a quick call, every now and then during a slow one.
 type answers struct {
+	step   *step
+	life   *life
+	flush  bool
 	batch  *Batch
 	stream workStream
 	wake   chan struct{} // holds one token: answers are waiting
@@ -93,6 +166,10 @@ func (a *answers) add(row int, o sdk.Outcome) {
 	if a.closed { // the call has returned: its rows have their outcome
 		return
 	}
+	a.life.Moved()
+	if o.Verdict == sdk.VerdictHeld && a.step.hold.may && !a.flush { // else the engine refuses it
+		a.step.hold.add(a.batch.ID(row))
+	}
 	a.outcomes[row], a.answered[row] = o, true
 	a.waiting = append(a.waiting, row)
 	if len(a.waiting) == 1 {
@@ -103,9 +180,11 @@ func (a *answers) add(row int, o sdk.Outcome) {
 	}
 }
 
-// run sends what waits, and signs of life, until stop is called.
-func (a *answers) run(every time.Duration) (stop func()) {
+// run sends what waits, and signs of life as long as the component shows some, until stop is called.
+func (a *answers) run(every, limit time.Duration) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
+	every = min(every, max(limit/4, time.Millisecond))
+	ticks := int((limit + every - 1) / every)
 	go func() {
 		defer close(ended)
 		alive := time.NewTicker(every)
@@ -120,6 +199,11 @@ func (a *answers) run(every time.Duration) (stop func()) {
 			case <-due.C:
 				a.send(false)
 			case <-alive.C:
+				if a.life.lost(ticks) {
+					a.give()
+					<-done
+					return
+				}
 				a.send(true)
 			case <-done:
 				return
@@ -144,6 +228,21 @@ func (a *answers) finish(err error) error {
 	a.closed = true
 	a.mu.Unlock()
 	return a.send(false)
+}
+
+// give says that the component hangs. What it answers from here on is not sent.
+func (a *answers) give() {
+	a.send(false)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closed = true
+	a.step.log.Error("component hangs", "limit", a.step.silence, "stacks", stacks())
+	if a.err == nil {
+		a.err = a.stream.Send(&pb.WorkResponse{Lost: true})
+	}
+	if a.err == nil {
+		a.err = status.Error(codes.DeadlineExceeded, "the component hangs")
+	}
 }
 
 // send sends what waits; nothing at all only as a sign of life.

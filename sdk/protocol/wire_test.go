@@ -375,7 +375,8 @@ func TestSlowAnswersDoNotWait(t *testing.T) {
 	}
 }
 
-func TestPanicIsTheOutcomeOfWhatIsLeft(t *testing.T) {
+// A panic ends the call, not the process. What was answered before it stands.
+func TestPanicEndsTheCall(t *testing.T) {
 	for name, work1 := range map[string]func(context.Context, *sdk.Call) error{
 		"panic": func(_ context.Context, call *sdk.Call) error { call.Answer(0, sdk.Done(nil)); panic("ouch") },
 		"twice": func(_ context.Context, call *sdk.Call) error {
@@ -385,12 +386,15 @@ func TestPanicIsTheOutcomeOfWhatIsLeft(t *testing.T) {
 		},
 	} {
 		client, h := opened(t, &component{work: work1}, sdk.KindSink, Options{})
-		got, _, _, _, err := work(t, client, h, Work{Batch: FromRecords(mixed(3))})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got[0].Verdict != sdk.VerdictDone || got[1].Code != "panic" || got[2].Verdict != sdk.VerdictRetry {
-			t.Errorf("%s: %+v", name, got)
+		for range 2 {
+			got, _, _, _, err := work(t, client, h, Work{Batch: FromRecords(mixed(3))})
+			var broken *BrokenError
+			if !errors.As(err, &broken) || broken.Step != "sink.any.x" || strings.Contains(err.Error(), "ouch") {
+				t.Errorf("%s: %v", name, err)
+			}
+			if got[0].Verdict != sdk.VerdictDone || got[1].Verdict != sdk.VerdictUnset || got[2].Verdict != sdk.VerdictUnset {
+				t.Errorf("%s: %+v", name, got)
+			}
 		}
 	}
 }
@@ -505,5 +509,9 @@ func TestErrorsOfTheConnection(t *testing.T) {
 	var gone *GoneError
 	if err := c.failure(t.Context(), "s", status.Error(codes.Unavailable, "EOF")); !errors.As(err, &gone) || gone.Plugin != "p" || gone.Step != "s" {
 		t.Errorf("unavailable: %v", err)
+	}
+	var broken *BrokenError
+	if err := c.failure(t.Context(), "s", status.Error(codes.ResourceExhausted, "larger than max")); !errors.As(err, &broken) || broken.Problem != "larger than max" {
+		t.Errorf("too large: %v", err)
 	}
 }

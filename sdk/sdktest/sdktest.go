@@ -44,7 +44,8 @@ type Case struct {
 	// Bytes holds the contents of files by name. Before each call they are put into the spool for the files of Records so named.
 	Bytes map[string][]byte
 	// Check is asked after every pass over Records, with what the destination should hold after one: it is where "a second time is
-	// harmless" is found out.
+	// harmless" is found out. A sink that holds has been flushed then, each time with all of Records. For one whose effect is once there is
+	// a single pass, and the others are of records with other ids.
 	Check func(t testing.TB)
 }
 
@@ -69,7 +70,28 @@ func Run(t *testing.T, p sdk.Plugin, c Case) {
 		{"source reads on from any position", readsOn, false},
 		{"source stops when told", stops, false},
 	}
-	if c.Kind != sdk.KindSource {
+	switch d := declared(p, c); {
+	case c.Kind == sdk.KindSource:
+	case d.Holds:
+		checks = []check{
+			{"declaration", declaration, false},
+			{"every row is answered by a flush", packed, true},
+			{"a second time is harmless", packedAgain, true},
+			{"several calls at once", packedAtOnce, true},
+			{"final gives a last answer", packedFinal, true},
+			{"nothing shows before a flush", unseen, true},
+			{"a big body is answered", big, false},
+			{"a cancelled call ends", cancelled, false},
+		}
+	case d.Effect == sdk.Once:
+		checks = []check{
+			{"declaration", declaration, false},
+			{"every row is answered, one by one", oneByOne, true},
+			{"final gives a last answer", finalOne, false},
+			{"a big body is answered", big, false},
+			{"a cancelled call ends", cancelledOne, false},
+		}
+	default:
 		checks = []check{
 			{"declaration", declaration, false},
 			{"every row is answered", answered, true},
@@ -96,6 +118,16 @@ func Run(t *testing.T, p sdk.Plugin, c Case) {
 	}
 }
 
+// declared is the component of a case; open reports one that is not there.
+func declared(p sdk.Plugin, c Case) sdk.Component {
+	for _, d := range p.Components {
+		if d.Kind == c.Kind && d.Type == c.Type {
+			return d
+		}
+	}
+	return sdk.Component{}
+}
+
 type check struct {
 	name   string
 	run    func(b *bench) error
@@ -109,6 +141,8 @@ type bench struct {
 	component sdk.Component
 	client    *protocol.Client
 	step      uint64
+	again     func() error // opens the step anew
+	taken     taken
 	spool     string
 	log       *log
 	secrets   []string
@@ -160,7 +194,7 @@ func open(t testing.TB, p sdk.Plugin, c Case) (*bench, error) {
 		return nil, fmt.Errorf("the plugin declares no %s %q", c.Kind, c.Type)
 	}
 	b.component = declared.Components[i]
-	step := protocol.Step{Address: string(c.Kind) + "." + c.Type + ".test", Kind: c.Kind, Type: c.Type}
+	step := protocol.Step{Address: string(c.Kind) + "." + c.Type + ".test", Kind: c.Kind, Type: c.Type, Holds: b.component.Holds}
 	if step.Args, err = object(c.Args); err != nil {
 		return nil, err
 	}
@@ -175,7 +209,13 @@ func open(t testing.TB, p sdk.Plugin, c Case) (*bench, error) {
 			}
 		}
 	}
-	if b.step, err = b.client.Open(ctx, step, b.spool); err != nil {
+	b.again = func() (err error) {
+		ctx, cancel := b.soon()
+		defer cancel()
+		b.step, err = b.client.Open(ctx, step, b.spool)
+		return err
+	}
+	if err = b.again(); err != nil {
 		return nil, fmt.Errorf("open: %w", b.clean(err))
 	}
 	t.Cleanup(func() {
@@ -250,6 +290,15 @@ func declaration(b *bench) error {
 	if c.Kind != sdk.KindSink && (len(c.Receipt) > 0 || c.FilesOnly || c.Probes) {
 		wrong("Receipt, FilesOnly and Probes are for sinks")
 	}
+	if c.Kind != sdk.KindSink && (c.Holds || c.Effect != sdk.Idempotent) {
+		wrong("Holds and Effect are for sinks")
+	}
+	if c.Holds && c.Effect == sdk.Once {
+		wrong("what has an effect once is delivered record by record, and cannot be held")
+	}
+	if c.Holds && c.Probes {
+		wrong("a sink that holds cannot be probed: what it holds is not there")
+	}
 	if c.Kind != sdk.KindSource && (c.Opaque || c.Retention != 0) {
 		wrong("Opaque and Retention are for sources")
 	}
@@ -263,7 +312,7 @@ func declaration(b *bench) error {
 				wrong("an argument of %q has no name", path)
 			case seen[a.Name]:
 				wrong("argument %s is declared twice", name)
-			case slices.Contains([]string{"input", "after", "about", "when", "enabled", "order", "batch", "retry", "limit", "on_owed", "on_reject", "connection", "ids"}, name):
+			case slices.Contains([]string{"input", "after", "about", "when", "enabled", "order", "batch", "retry", "limit", "on_owed", "on_reject", "connection", "ids", "effect", "on_unknown", "isolate"}, name):
 				wrong("argument %s belongs to the engine", name)
 			case a.Doc == "":
 				wrong("argument %s has no Doc", name)

@@ -63,6 +63,7 @@ func (b *bench) call(ctx context.Context, list []sdk.Record, finally bool) (resu
 	if err != nil {
 		return r, b.clean(err)
 	}
+	b.hold(list, r)
 	return r, b.inspect(list, r)
 }
 
@@ -116,6 +117,8 @@ func (b *bench) inspect(list []sdk.Record, r result) error {
 			return fmt.Errorf("row %d: only sinks pass by", i)
 		case (o.Verdict == sdk.VerdictRetry || o.Verdict == sdk.VerdictReject) && o.Code == "":
 			return fmt.Errorf("row %d: a refusal without a code", i)
+		case o.Verdict == sdk.VerdictHeld && (o.Receipt != nil || len(o.Events) > 0):
+			return fmt.Errorf("row %d: what is held has no receipt and no events yet", i)
 		case o.Revisit && o.Verdict != sdk.VerdictDone:
 			return fmt.Errorf("row %d: only what is done can be revisited", i)
 		case o.Revisit && o.Due.IsZero():
@@ -149,12 +152,7 @@ func (b *bench) pass(list []sdk.Record) (result, error) {
 	if err != nil {
 		return r, err
 	}
-	for i, o := range r.outcomes {
-		if o.Verdict != sdk.VerdictDone && o.Verdict != sdk.VerdictPassed {
-			return r, fmt.Errorf("row %d (%s) was not accepted: %s %s", i, list[i].ID, o.Code, o.Detail)
-		}
-	}
-	return r, nil
+	return r, accepted(list, r)
 }
 
 func answered(b *bench) error {

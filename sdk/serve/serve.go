@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
@@ -43,7 +45,8 @@ func greeting(p sdk.Plugin) string {
 // debug lines; [sdk.Env].Log is the way to it.
 func Serve(p sdk.Plugin) {
 	go exitWith(os.Stdin)
-	stderr := os.Stderr // go-plugin replaces os.Stderr
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM) // a service manager ends all at once: the engine still wants us, to close its steps
+	stderr := os.Stderr                                     // go-plugin replaces os.Stderr
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: protocol.Handshake(),
 		Plugins:         plugin.PluginSet{protocol.Name: &protocol.Served{Plugin: p, Log: stderr}},

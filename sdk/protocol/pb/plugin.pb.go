@@ -34,6 +34,7 @@ const (
 	Verdict_VERDICT_PASSED Verdict = 2
 	Verdict_VERDICT_RETRY  Verdict = 3
 	Verdict_VERDICT_REJECT Verdict = 4
+	Verdict_VERDICT_HELD   Verdict = 5 // sink: taken, and answered for good by the next flush
 )
 
 // Enum value maps for Verdict.
@@ -44,6 +45,7 @@ var (
 		2: "VERDICT_PASSED",
 		3: "VERDICT_RETRY",
 		4: "VERDICT_REJECT",
+		5: "VERDICT_HELD",
 	}
 	Verdict_value = map[string]int32{
 		"VERDICT_UNSET":  0,
@@ -51,6 +53,7 @@ var (
 		"VERDICT_PASSED": 2,
 		"VERDICT_RETRY":  3,
 		"VERDICT_REJECT": 4,
+		"VERDICT_HELD":   5,
 	}
 )
 
@@ -796,6 +799,11 @@ type Component struct {
 	MaxRecords    uint32                 `protobuf:"varint,15,opt,name=max_records,json=maxRecords,proto3" json:"max_records,omitempty"`
 	MaxBytes      uint64                 `protobuf:"varint,16,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
 	MaxInFlight   uint32                 `protobuf:"varint,17,opt,name=max_in_flight,json=maxInFlight,proto3" json:"max_in_flight,omitempty"`
+	Effect        string                 `protobuf:"bytes,18,opt,name=effect,proto3" json:"effect,omitempty"` // of a sink: "once" = a second time is not harmless; empty = it is
+	Holds         bool                   `protobuf:"varint,19,opt,name=holds,proto3" json:"holds,omitempty"`  // sink: it may answer HELD, and is told when to flush
+	Lease         []*Arg                 `protobuf:"bytes,22,rep,name=lease,proto3" json:"lease,omitempty"`   // of a block lease "TYPE"; none = it can keep no lease
+	Surveys       bool                   `protobuf:"varint,23,opt,name=surveys,proto3" json:"surveys,omitempty"`
+	Positions     bool                   `protobuf:"varint,24,opt,name=positions,proto3" json:"positions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -947,6 +955,41 @@ func (x *Component) GetMaxInFlight() uint32 {
 		return x.MaxInFlight
 	}
 	return 0
+}
+
+func (x *Component) GetEffect() string {
+	if x != nil {
+		return x.Effect
+	}
+	return ""
+}
+
+func (x *Component) GetHolds() bool {
+	if x != nil {
+		return x.Holds
+	}
+	return false
+}
+
+func (x *Component) GetLease() []*Arg {
+	if x != nil {
+		return x.Lease
+	}
+	return nil
+}
+
+func (x *Component) GetSurveys() bool {
+	if x != nil {
+		return x.Surveys
+	}
+	return false
+}
+
+func (x *Component) GetPositions() bool {
+	if x != nil {
+		return x.Positions
+	}
+	return false
 }
 
 type Arg struct {
@@ -1140,6 +1183,7 @@ type Step struct {
 	Type           string                 `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
 	ArgsJson       []byte                 `protobuf:"bytes,4,opt,name=args_json,json=argsJson,proto3" json:"args_json,omitempty"`                   // an object
 	ConnectionJson []byte                 `protobuf:"bytes,5,opt,name=connection_json,json=connectionJson,proto3" json:"connection_json,omitempty"` // an object; empty = the step has no connection
+	SilenceMs      int64                  `protobuf:"varint,6,opt,name=silence_ms,json=silenceMs,proto3" json:"silence_ms,omitempty"`               // a call of the step that shows no progress for so long is lost, see WorkResponse; 0 = five minutes
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1207,6 +1251,13 @@ func (x *Step) GetConnectionJson() []byte {
 		return x.ConnectionJson
 	}
 	return nil
+}
+
+func (x *Step) GetSilenceMs() int64 {
+	if x != nil {
+		return x.SilenceMs
+	}
+	return 0
 }
 
 type OpenRequest struct {
@@ -1689,14 +1740,16 @@ func (x *ReadResponse) GetFailure() *Outcome {
 }
 
 type WorkRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Step          uint64                 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
-	Batch         *Batch                 `protobuf:"bytes,2,opt,name=batch,proto3" json:"batch,omitempty"`
-	Args          *Text                  `protobuf:"bytes,3,opt,name=args,proto3" json:"args,omitempty"`               // per row one JSON object; absent = the step has no per-record arguments
-	Final         []uint32               `protobuf:"varint,4,rep,packed,name=final,proto3" json:"final,omitempty"`     // rows past their deadline: try once more, really, and answer for good
-	Now           int64                  `protobuf:"fixed64,5,opt,name=now,proto3" json:"now,omitempty"`               // unix ns: decides every deadline
-	Probe         bool                   `protobuf:"varint,6,opt,name=probe,proto3" json:"probe,omitempty"`            // is it there already? DONE = yes, RETRY "need_bytes" = no
-	Attempt       []uint32               `protobuf:"varint,7,rep,packed,name=attempt,proto3" json:"attempt,omitempty"` // earlier planned times per row; none: all 0; one: the same for every row
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Step    uint64                 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
+	Batch   *Batch                 `protobuf:"bytes,2,opt,name=batch,proto3" json:"batch,omitempty"`
+	Args    *Text                  `protobuf:"bytes,3,opt,name=args,proto3" json:"args,omitempty"`               // per row one JSON object; absent = the step has no per-record arguments
+	Final   []uint32               `protobuf:"varint,4,rep,packed,name=final,proto3" json:"final,omitempty"`     // rows past their deadline: try once more, really, and answer for good
+	Now     int64                  `protobuf:"fixed64,5,opt,name=now,proto3" json:"now,omitempty"`               // unix ns: decides every deadline
+	Probe   bool                   `protobuf:"varint,6,opt,name=probe,proto3" json:"probe,omitempty"`            // is it there already? DONE = yes, RETRY "need_bytes" = no
+	Attempt []uint32               `protobuf:"varint,7,rep,packed,name=attempt,proto3" json:"attempt,omitempty"` // earlier planned times per row; none: all 0; one: the same for every row
+	// Finish what is held: the batch has the ids of all rows that are held, and no other column, in the order in which they were taken.
+	Flush         bool `protobuf:"varint,9,opt,name=flush,proto3" json:"flush,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1780,12 +1833,21 @@ func (x *WorkRequest) GetAttempt() []uint32 {
 	return nil
 }
 
+func (x *WorkRequest) GetFlush() bool {
+	if x != nil {
+		return x.Flush
+	}
+	return false
+}
+
 type WorkResponse struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Outcomes []*Outcome             `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
 	// Transform: what goes on for the done rows of this message. An absent column, or meta name, is inherited.
-	Outputs       *Batch   `protobuf:"bytes,2,opt,name=outputs,proto3" json:"outputs,omitempty"`
-	Parent        []uint32 `protobuf:"varint,3,rep,packed,name=parent,proto3" json:"parent,omitempty"` // per output its row; a done row that is not listed is dropped
+	Outputs *Batch   `protobuf:"bytes,2,opt,name=outputs,proto3" json:"outputs,omitempty"`
+	Parent  []uint32 `protobuf:"varint,3,rep,packed,name=parent,proto3" json:"parent,omitempty"` // per output its row; a done row that is not listed is dropped
+	// The call has shown no progress for the step's limit: the last message. The engine ends the process and looks for the row that did it.
+	Lost          bool `protobuf:"varint,4,opt,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1841,6 +1903,13 @@ func (x *WorkResponse) GetParent() []uint32 {
 	return nil
 }
 
+func (x *WorkResponse) GetLost() bool {
+	if x != nil {
+		return x.Lost
+	}
+	return false
+}
+
 type Outcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	First         uint32                 `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"` // a run of rows
@@ -1856,6 +1925,7 @@ type Outcome struct {
 	Cause         string                 `protobuf:"bytes,11,opt,name=cause,proto3" json:"cause,omitempty"`
 	ReceiptJson   []byte                 `protobuf:"bytes,12,opt,name=receipt_json,json=receiptJson,proto3" json:"receipt_json,omitempty"` // {"urls":[…],"files":[…],"fields":{…}}; empty = none
 	Events        []*Event               `protobuf:"bytes,13,rep,name=events,proto3" json:"events,omitempty"`
+	Unknown       bool                   `protobuf:"varint,16,opt,name=unknown,proto3" json:"unknown,omitempty"` // retry: it may have been done. Where that must not happen twice, the pipeline says what becomes of the row
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1981,6 +2051,13 @@ func (x *Outcome) GetEvents() []*Event {
 	return nil
 }
 
+func (x *Outcome) GetUnknown() bool {
+	if x != nil {
+		return x.Unknown
+	}
+	return false
+}
+
 type Event struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
@@ -2049,6 +2126,530 @@ func (x *Event) GetAttrs() map[string]string {
 	return nil
 }
 
+type LeaseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Step          *Step                  `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"` // kind "lease"; type of the sink; the arguments of the lease block
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Write         bool                   `protobuf:"varint,3,opt,name=write,proto3" json:"write,omitempty"`      // else only look
+	Revision      string                 `protobuf:"bytes,4,opt,name=revision,proto3" json:"revision,omitempty"` // of the row that may be replaced; empty = only if there is none
+	Holder        string                 `protobuf:"bytes,5,opt,name=holder,proto3" json:"holder,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseRequest) Reset() {
+	*x = LeaseRequest{}
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseRequest) ProtoMessage() {}
+
+func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseRequest.ProtoReflect.Descriptor instead.
+func (*LeaseRequest) Descriptor() ([]byte, []int) {
+	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *LeaseRequest) GetStep() *Step {
+	if x != nil {
+		return x.Step
+	}
+	return nil
+}
+
+func (x *LeaseRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *LeaseRequest) GetWrite() bool {
+	if x != nil {
+		return x.Write
+	}
+	return false
+}
+
+func (x *LeaseRequest) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
+func (x *LeaseRequest) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+type LeaseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      string                 `protobuf:"bytes,1,opt,name=revision,proto3" json:"revision,omitempty"` // empty = there is no row
+	Holder        string                 `protobuf:"bytes,2,opt,name=holder,proto3" json:"holder,omitempty"`
+	Written       bool                   `protobuf:"varint,3,opt,name=written,proto3" json:"written,omitempty"`
+	Changed       int64                  `protobuf:"fixed64,4,opt,name=changed,proto3" json:"changed,omitempty"` // unix ns by the destination's clock, 0 = not known
+	Now           int64                  `protobuf:"fixed64,5,opt,name=now,proto3" json:"now,omitempty"`         // likewise
+	Failure       *Outcome               `protobuf:"bytes,6,opt,name=failure,proto3" json:"failure,omitempty"`   // instead of all that
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseResponse) Reset() {
+	*x = LeaseResponse{}
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseResponse) ProtoMessage() {}
+
+func (x *LeaseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseResponse.ProtoReflect.Descriptor instead.
+func (*LeaseResponse) Descriptor() ([]byte, []int) {
+	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *LeaseResponse) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
+func (x *LeaseResponse) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *LeaseResponse) GetWritten() bool {
+	if x != nil {
+		return x.Written
+	}
+	return false
+}
+
+func (x *LeaseResponse) GetChanged() int64 {
+	if x != nil {
+		return x.Changed
+	}
+	return 0
+}
+
+func (x *LeaseResponse) GetNow() int64 {
+	if x != nil {
+		return x.Now
+	}
+	return 0
+}
+
+func (x *LeaseResponse) GetFailure() *Outcome {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+type SurveyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Step          uint64                 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
+	SampleJson    []byte                 `protobuf:"bytes,2,opt,name=sample_json,json=sampleJson,proto3" json:"sample_json,omitempty"` // per-record arguments of a made-up record
+	Seq           uint64                 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`                                // of that record
+	Statuses      []string               `protobuf:"bytes,4,rep,name=statuses,proto3" json:"statuses,omitempty"`
+	AgoMs         int64                  `protobuf:"varint,5,opt,name=ago_ms,json=agoMs,proto3" json:"ago_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SurveyRequest) Reset() {
+	*x = SurveyRequest{}
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SurveyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SurveyRequest) ProtoMessage() {}
+
+func (x *SurveyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SurveyRequest.ProtoReflect.Descriptor instead.
+func (*SurveyRequest) Descriptor() ([]byte, []int) {
+	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *SurveyRequest) GetStep() uint64 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *SurveyRequest) GetSampleJson() []byte {
+	if x != nil {
+		return x.SampleJson
+	}
+	return nil
+}
+
+func (x *SurveyRequest) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *SurveyRequest) GetStatuses() []string {
+	if x != nil {
+		return x.Statuses
+	}
+	return nil
+}
+
+func (x *SurveyRequest) GetAgoMs() int64 {
+	if x != nil {
+		return x.AgoMs
+	}
+	return 0
+}
+
+type SurveyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rows          bool                   `protobuf:"varint,1,opt,name=rows,proto3" json:"rows,omitempty"`
+	Where         string                 `protobuf:"bytes,2,opt,name=where,proto3" json:"where,omitempty"`
+	Since         int64                  `protobuf:"fixed64,3,opt,name=since,proto3" json:"since,omitempty"` // unix ns by the destination's clock
+	First         uint64                 `protobuf:"varint,4,opt,name=first,proto3" json:"first,omitempty"`
+	Last          uint64                 `protobuf:"varint,5,opt,name=last,proto3" json:"last,omitempty"`
+	Old           uint64                 `protobuf:"varint,6,opt,name=old,proto3" json:"old,omitempty"`
+	Fresh         uint64                 `protobuf:"varint,7,opt,name=fresh,proto3" json:"fresh,omitempty"`
+	Waiting       []*Waiting             `protobuf:"bytes,8,rep,name=waiting,proto3" json:"waiting,omitempty"`
+	Failure       *Outcome               `protobuf:"bytes,9,opt,name=failure,proto3" json:"failure,omitempty"` // instead of all that
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SurveyResponse) Reset() {
+	*x = SurveyResponse{}
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SurveyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SurveyResponse) ProtoMessage() {}
+
+func (x *SurveyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SurveyResponse.ProtoReflect.Descriptor instead.
+func (*SurveyResponse) Descriptor() ([]byte, []int) {
+	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *SurveyResponse) GetRows() bool {
+	if x != nil {
+		return x.Rows
+	}
+	return false
+}
+
+func (x *SurveyResponse) GetWhere() string {
+	if x != nil {
+		return x.Where
+	}
+	return ""
+}
+
+func (x *SurveyResponse) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *SurveyResponse) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *SurveyResponse) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *SurveyResponse) GetOld() uint64 {
+	if x != nil {
+		return x.Old
+	}
+	return 0
+}
+
+func (x *SurveyResponse) GetFresh() uint64 {
+	if x != nil {
+		return x.Fresh
+	}
+	return 0
+}
+
+func (x *SurveyResponse) GetWaiting() []*Waiting {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+func (x *SurveyResponse) GetFailure() *Outcome {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+type Waiting struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Status        string                 `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
+	First         uint64                 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
+	Last          uint64                 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
+	Fresh         uint64                 `protobuf:"varint,4,opt,name=fresh,proto3" json:"fresh,omitempty"`
+	Old           uint64                 `protobuf:"varint,5,opt,name=old,proto3" json:"old,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Waiting) Reset() {
+	*x = Waiting{}
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Waiting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Waiting) ProtoMessage() {}
+
+func (x *Waiting) ProtoReflect() protoreflect.Message {
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Waiting.ProtoReflect.Descriptor instead.
+func (*Waiting) Descriptor() ([]byte, []int) {
+	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Waiting) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *Waiting) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *Waiting) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *Waiting) GetFresh() uint64 {
+	if x != nil {
+		return x.Fresh
+	}
+	return 0
+}
+
+func (x *Waiting) GetOld() uint64 {
+	if x != nil {
+		return x.Old
+	}
+	return 0
+}
+
+type PositionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Step          uint64                 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
+	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PositionRequest) Reset() {
+	*x = PositionRequest{}
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PositionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PositionRequest) ProtoMessage() {}
+
+func (x *PositionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PositionRequest.ProtoReflect.Descriptor instead.
+func (*PositionRequest) Descriptor() ([]byte, []int) {
+	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *PositionRequest) GetStep() uint64 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *PositionRequest) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+type PositionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Position      []byte                 `protobuf:"bytes,1,opt,name=position,proto3" json:"position,omitempty"`
+	Failure       *Outcome               `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"` // instead of a position
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PositionResponse) Reset() {
+	*x = PositionResponse{}
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PositionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PositionResponse) ProtoMessage() {}
+
+func (x *PositionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PositionResponse.ProtoReflect.Descriptor instead.
+func (*PositionResponse) Descriptor() ([]byte, []int) {
+	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *PositionResponse) GetPosition() []byte {
+	if x != nil {
+		return x.Position
+	}
+	return nil
+}
+
+func (x *PositionResponse) GetFailure() *Outcome {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
 var File_sdk_protocol_plugin_proto protoreflect.FileDescriptor
 
 const file_sdk_protocol_plugin_proto_rawDesc = "" +
@@ -2110,7 +2711,7 @@ const file_sdk_protocol_plugin_proto_rawDesc = "" +
 	"Connection\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x10\n" +
 	"\x03doc\x18\x02 \x01(\tR\x03doc\x12 \n" +
-	"\x04args\x18\x03 \x03(\v2\f.weir.v1.ArgR\x04args\"\x84\x04\n" +
+	"\x04args\x18\x03 \x03(\v2\f.weir.v1.ArgR\x04args\"\x94\x05\n" +
 	"\tComponent\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x10\n" +
@@ -2134,7 +2735,12 @@ const file_sdk_protocol_plugin_proto_rawDesc = "" +
 	"\vmax_records\x18\x0f \x01(\rR\n" +
 	"maxRecords\x12\x1b\n" +
 	"\tmax_bytes\x18\x10 \x01(\x04R\bmaxBytes\x12\"\n" +
-	"\rmax_in_flight\x18\x11 \x01(\rR\vmaxInFlightJ\x04\b\x12\x10\x16\"\xa6\x02\n" +
+	"\rmax_in_flight\x18\x11 \x01(\rR\vmaxInFlight\x12\x16\n" +
+	"\x06effect\x18\x12 \x01(\tR\x06effect\x12\x14\n" +
+	"\x05holds\x18\x13 \x01(\bR\x05holds\x12\"\n" +
+	"\x05lease\x18\x16 \x03(\v2\f.weir.v1.ArgR\x05lease\x12\x18\n" +
+	"\asurveys\x18\x17 \x01(\bR\asurveys\x12\x1c\n" +
+	"\tpositions\x18\x18 \x01(\bR\tpositionsJ\x04\b\x14\x10\x15J\x04\b\x15\x10\x16\"\xa6\x02\n" +
 	"\x03Arg\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x1a\n" +
@@ -2152,13 +2758,15 @@ const file_sdk_protocol_plugin_proto_rawDesc = "" +
 	"\x05Field\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x10\n" +
-	"\x03doc\x18\x03 \x01(\tR\x03doc\"\x8e\x01\n" +
+	"\x03doc\x18\x03 \x01(\tR\x03doc\"\xad\x01\n" +
 	"\x04Step\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04type\x18\x03 \x01(\tR\x04type\x12\x1b\n" +
 	"\targs_json\x18\x04 \x01(\fR\bargsJson\x12'\n" +
-	"\x0fconnection_json\x18\x05 \x01(\fR\x0econnectionJson\"O\n" +
+	"\x0fconnection_json\x18\x05 \x01(\fR\x0econnectionJson\x12\x1d\n" +
+	"\n" +
+	"silence_ms\x18\x06 \x01(\x03R\tsilenceMs\"O\n" +
 	"\vOpenRequest\x12#\n" +
 	"\x05chain\x18\x01 \x03(\v2\r.weir.v1.StepR\x05chain\x12\x1b\n" +
 	"\tspool_dir\x18\x02 \x01(\tR\bspoolDir\"N\n" +
@@ -2186,7 +2794,7 @@ const file_sdk_protocol_plugin_proto_rawDesc = "" +
 	"\bposition\x18\x03 \x01(\fR\bposition\x12\x18\n" +
 	"\adrained\x18\x04 \x01(\bR\adrained\x12&\n" +
 	"\x06events\x18\x05 \x03(\v2\x0e.weir.v1.EventR\x06events\x12*\n" +
-	"\afailure\x18\x06 \x01(\v2\x10.weir.v1.OutcomeR\afailureJ\x04\b\a\x10\bJ\x04\b\b\x10\t\"\xc8\x01\n" +
+	"\afailure\x18\x06 \x01(\v2\x10.weir.v1.OutcomeR\afailureJ\x04\b\a\x10\bJ\x04\b\b\x10\t\"\xde\x01\n" +
 	"\vWorkRequest\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\x04R\x04step\x12$\n" +
 	"\x05batch\x18\x02 \x01(\v2\x0e.weir.v1.BatchR\x05batch\x12!\n" +
@@ -2194,11 +2802,13 @@ const file_sdk_protocol_plugin_proto_rawDesc = "" +
 	"\x05final\x18\x04 \x03(\rR\x05final\x12\x10\n" +
 	"\x03now\x18\x05 \x01(\x10R\x03now\x12\x14\n" +
 	"\x05probe\x18\x06 \x01(\bR\x05probe\x12\x18\n" +
-	"\aattempt\x18\a \x03(\rR\aattemptJ\x04\b\b\x10\t\"~\n" +
+	"\aattempt\x18\a \x03(\rR\aattempt\x12\x14\n" +
+	"\x05flush\x18\t \x01(\bR\x05flushJ\x04\b\b\x10\t\"\x92\x01\n" +
 	"\fWorkResponse\x12,\n" +
 	"\boutcomes\x18\x01 \x03(\v2\x10.weir.v1.OutcomeR\boutcomes\x12(\n" +
 	"\aoutputs\x18\x02 \x01(\v2\x0e.weir.v1.BatchR\aoutputs\x12\x16\n" +
-	"\x06parent\x18\x03 \x03(\rR\x06parent\"\xeb\x02\n" +
+	"\x06parent\x18\x03 \x03(\rR\x06parent\x12\x12\n" +
+	"\x04lost\x18\x04 \x01(\bR\x04lost\"\x85\x03\n" +
 	"\aOutcome\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\rR\x05first\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\rR\x05count\x12*\n" +
@@ -2213,7 +2823,8 @@ const file_sdk_protocol_plugin_proto_rawDesc = "" +
 	" \x01(\tR\x06detail\x12\x14\n" +
 	"\x05cause\x18\v \x01(\tR\x05cause\x12!\n" +
 	"\freceipt_json\x18\f \x01(\fR\vreceiptJson\x12&\n" +
-	"\x06events\x18\r \x03(\v2\x0e.weir.v1.EventR\x06eventsJ\x04\b\x0e\x10\x0fJ\x04\b\x0f\x10\x10\"\xb8\x01\n" +
+	"\x06events\x18\r \x03(\v2\x0e.weir.v1.EventR\x06events\x12\x18\n" +
+	"\aunknown\x18\x10 \x01(\bR\aunknownJ\x04\b\x0e\x10\x0fJ\x04\b\x0f\x10\x10\"\xb8\x01\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x1a\n" +
 	"\bseverity\x18\x02 \x01(\tR\bseverity\x12\x14\n" +
@@ -2222,19 +2833,65 @@ const file_sdk_protocol_plugin_proto_rawDesc = "" +
 	"\n" +
 	"AttrsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*o\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8f\x01\n" +
+	"\fLeaseRequest\x12!\n" +
+	"\x04step\x18\x01 \x01(\v2\r.weir.v1.StepR\x04step\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
+	"\x05write\x18\x03 \x01(\bR\x05write\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\tR\brevision\x12\x16\n" +
+	"\x06holder\x18\x05 \x01(\tR\x06holder\"\xb5\x01\n" +
+	"\rLeaseResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\tR\brevision\x12\x16\n" +
+	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x18\n" +
+	"\awritten\x18\x03 \x01(\bR\awritten\x12\x18\n" +
+	"\achanged\x18\x04 \x01(\x10R\achanged\x12\x10\n" +
+	"\x03now\x18\x05 \x01(\x10R\x03now\x12*\n" +
+	"\afailure\x18\x06 \x01(\v2\x10.weir.v1.OutcomeR\afailure\"\x89\x01\n" +
+	"\rSurveyRequest\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\x04R\x04step\x12\x1f\n" +
+	"\vsample_json\x18\x02 \x01(\fR\n" +
+	"sampleJson\x12\x10\n" +
+	"\x03seq\x18\x03 \x01(\x04R\x03seq\x12\x1a\n" +
+	"\bstatuses\x18\x04 \x03(\tR\bstatuses\x12\x15\n" +
+	"\x06ago_ms\x18\x05 \x01(\x03R\x05agoMs\"\xfa\x01\n" +
+	"\x0eSurveyResponse\x12\x12\n" +
+	"\x04rows\x18\x01 \x01(\bR\x04rows\x12\x14\n" +
+	"\x05where\x18\x02 \x01(\tR\x05where\x12\x14\n" +
+	"\x05since\x18\x03 \x01(\x10R\x05since\x12\x14\n" +
+	"\x05first\x18\x04 \x01(\x04R\x05first\x12\x12\n" +
+	"\x04last\x18\x05 \x01(\x04R\x04last\x12\x10\n" +
+	"\x03old\x18\x06 \x01(\x04R\x03old\x12\x14\n" +
+	"\x05fresh\x18\a \x01(\x04R\x05fresh\x12*\n" +
+	"\awaiting\x18\b \x03(\v2\x10.weir.v1.WaitingR\awaiting\x12*\n" +
+	"\afailure\x18\t \x01(\v2\x10.weir.v1.OutcomeR\afailure\"s\n" +
+	"\aWaiting\x12\x16\n" +
+	"\x06status\x18\x01 \x01(\tR\x06status\x12\x14\n" +
+	"\x05first\x18\x02 \x01(\x04R\x05first\x12\x12\n" +
+	"\x04last\x18\x03 \x01(\x04R\x04last\x12\x14\n" +
+	"\x05fresh\x18\x04 \x01(\x04R\x05fresh\x12\x10\n" +
+	"\x03old\x18\x05 \x01(\x04R\x03old\"7\n" +
+	"\x0fPositionRequest\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\x04R\x04step\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\"Z\n" +
+	"\x10PositionResponse\x12\x1a\n" +
+	"\bposition\x18\x01 \x01(\fR\bposition\x12*\n" +
+	"\afailure\x18\x02 \x01(\v2\x10.weir.v1.OutcomeR\afailure*{\n" +
 	"\aVerdict\x12\x11\n" +
 	"\rVERDICT_UNSET\x10\x00\x12\x10\n" +
 	"\fVERDICT_DONE\x10\x01\x12\x12\n" +
 	"\x0eVERDICT_PASSED\x10\x02\x12\x11\n" +
 	"\rVERDICT_RETRY\x10\x03\x12\x12\n" +
-	"\x0eVERDICT_REJECT\x10\x04\"\x04\b\x05\x10\x052\x97\x02\n" +
+	"\x0eVERDICT_REJECT\x10\x04\x12\x10\n" +
+	"\fVERDICT_HELD\x10\x052\xd0\x03\n" +
 	"\x06Plugin\x120\n" +
 	"\bDescribe\x12\x0e.weir.v1.Hello\x1a\x14.weir.v1.Description\x123\n" +
 	"\x04Open\x12\x14.weir.v1.OpenRequest\x1a\x15.weir.v1.OpenResponse\x127\n" +
 	"\x04Read\x12\x14.weir.v1.ReadRequest\x1a\x15.weir.v1.ReadResponse(\x010\x01\x125\n" +
 	"\x04Work\x12\x14.weir.v1.WorkRequest\x1a\x15.weir.v1.WorkResponse0\x01\x126\n" +
-	"\x05Close\x12\x15.weir.v1.CloseRequest\x1a\x16.weir.v1.CloseResponseB*Z(github.com/weir-etl/weir/sdk/protocol/pbb\x06proto3"
+	"\x05Close\x12\x15.weir.v1.CloseRequest\x1a\x16.weir.v1.CloseResponse\x126\n" +
+	"\x05Lease\x12\x15.weir.v1.LeaseRequest\x1a\x16.weir.v1.LeaseResponse\x129\n" +
+	"\x06Survey\x12\x16.weir.v1.SurveyRequest\x1a\x17.weir.v1.SurveyResponse\x12D\n" +
+	"\rPositionAfter\x12\x18.weir.v1.PositionRequest\x1a\x19.weir.v1.PositionResponseB*Z(github.com/weir-etl/weir/sdk/protocol/pbb\x06proto3"
 
 var (
 	file_sdk_protocol_plugin_proto_rawDescOnce sync.Once
@@ -2249,36 +2906,43 @@ func file_sdk_protocol_plugin_proto_rawDescGZIP() []byte {
 }
 
 var file_sdk_protocol_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sdk_protocol_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_sdk_protocol_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_sdk_protocol_plugin_proto_goTypes = []any{
-	(Verdict)(0),          // 0: weir.v1.Verdict
-	(*Text)(nil),          // 1: weir.v1.Text
-	(*Instants)(nil),      // 2: weir.v1.Instants
-	(*Numbers)(nil),       // 3: weir.v1.Numbers
-	(*Meta)(nil),          // 4: weir.v1.Meta
-	(*File)(nil),          // 5: weir.v1.File
-	(*Files)(nil),         // 6: weir.v1.Files
-	(*Batch)(nil),         // 7: weir.v1.Batch
-	(*Hello)(nil),         // 8: weir.v1.Hello
-	(*Description)(nil),   // 9: weir.v1.Description
-	(*Connection)(nil),    // 10: weir.v1.Connection
-	(*Component)(nil),     // 11: weir.v1.Component
-	(*Arg)(nil),           // 12: weir.v1.Arg
-	(*Field)(nil),         // 13: weir.v1.Field
-	(*Step)(nil),          // 14: weir.v1.Step
-	(*OpenRequest)(nil),   // 15: weir.v1.OpenRequest
-	(*OpenResponse)(nil),  // 16: weir.v1.OpenResponse
-	(*CloseRequest)(nil),  // 17: weir.v1.CloseRequest
-	(*CloseResponse)(nil), // 18: weir.v1.CloseResponse
-	(*ReadRequest)(nil),   // 19: weir.v1.ReadRequest
-	(*Start)(nil),         // 20: weir.v1.Start
-	(*Credit)(nil),        // 21: weir.v1.Credit
-	(*ReadResponse)(nil),  // 22: weir.v1.ReadResponse
-	(*WorkRequest)(nil),   // 23: weir.v1.WorkRequest
-	(*WorkResponse)(nil),  // 24: weir.v1.WorkResponse
-	(*Outcome)(nil),       // 25: weir.v1.Outcome
-	(*Event)(nil),         // 26: weir.v1.Event
-	nil,                   // 27: weir.v1.Event.AttrsEntry
+	(Verdict)(0),             // 0: weir.v1.Verdict
+	(*Text)(nil),             // 1: weir.v1.Text
+	(*Instants)(nil),         // 2: weir.v1.Instants
+	(*Numbers)(nil),          // 3: weir.v1.Numbers
+	(*Meta)(nil),             // 4: weir.v1.Meta
+	(*File)(nil),             // 5: weir.v1.File
+	(*Files)(nil),            // 6: weir.v1.Files
+	(*Batch)(nil),            // 7: weir.v1.Batch
+	(*Hello)(nil),            // 8: weir.v1.Hello
+	(*Description)(nil),      // 9: weir.v1.Description
+	(*Connection)(nil),       // 10: weir.v1.Connection
+	(*Component)(nil),        // 11: weir.v1.Component
+	(*Arg)(nil),              // 12: weir.v1.Arg
+	(*Field)(nil),            // 13: weir.v1.Field
+	(*Step)(nil),             // 14: weir.v1.Step
+	(*OpenRequest)(nil),      // 15: weir.v1.OpenRequest
+	(*OpenResponse)(nil),     // 16: weir.v1.OpenResponse
+	(*CloseRequest)(nil),     // 17: weir.v1.CloseRequest
+	(*CloseResponse)(nil),    // 18: weir.v1.CloseResponse
+	(*ReadRequest)(nil),      // 19: weir.v1.ReadRequest
+	(*Start)(nil),            // 20: weir.v1.Start
+	(*Credit)(nil),           // 21: weir.v1.Credit
+	(*ReadResponse)(nil),     // 22: weir.v1.ReadResponse
+	(*WorkRequest)(nil),      // 23: weir.v1.WorkRequest
+	(*WorkResponse)(nil),     // 24: weir.v1.WorkResponse
+	(*Outcome)(nil),          // 25: weir.v1.Outcome
+	(*Event)(nil),            // 26: weir.v1.Event
+	(*LeaseRequest)(nil),     // 27: weir.v1.LeaseRequest
+	(*LeaseResponse)(nil),    // 28: weir.v1.LeaseResponse
+	(*SurveyRequest)(nil),    // 29: weir.v1.SurveyRequest
+	(*SurveyResponse)(nil),   // 30: weir.v1.SurveyResponse
+	(*Waiting)(nil),          // 31: weir.v1.Waiting
+	(*PositionRequest)(nil),  // 32: weir.v1.PositionRequest
+	(*PositionResponse)(nil), // 33: weir.v1.PositionResponse
+	nil,                      // 34: weir.v1.Event.AttrsEntry
 }
 var file_sdk_protocol_plugin_proto_depIdxs = []int32{
 	1,  // 0: weir.v1.Meta.value:type_name -> weir.v1.Text
@@ -2297,37 +2961,49 @@ var file_sdk_protocol_plugin_proto_depIdxs = []int32{
 	12, // 13: weir.v1.Component.args:type_name -> weir.v1.Arg
 	13, // 14: weir.v1.Component.receipt:type_name -> weir.v1.Field
 	13, // 15: weir.v1.Component.fields:type_name -> weir.v1.Field
-	12, // 16: weir.v1.Arg.block:type_name -> weir.v1.Arg
-	14, // 17: weir.v1.OpenRequest.chain:type_name -> weir.v1.Step
-	25, // 18: weir.v1.OpenResponse.failure:type_name -> weir.v1.Outcome
-	25, // 19: weir.v1.CloseResponse.failure:type_name -> weir.v1.Outcome
-	20, // 20: weir.v1.ReadRequest.start:type_name -> weir.v1.Start
-	21, // 21: weir.v1.ReadRequest.credit:type_name -> weir.v1.Credit
-	7,  // 22: weir.v1.ReadResponse.batch:type_name -> weir.v1.Batch
-	26, // 23: weir.v1.ReadResponse.events:type_name -> weir.v1.Event
-	25, // 24: weir.v1.ReadResponse.failure:type_name -> weir.v1.Outcome
-	7,  // 25: weir.v1.WorkRequest.batch:type_name -> weir.v1.Batch
-	1,  // 26: weir.v1.WorkRequest.args:type_name -> weir.v1.Text
-	25, // 27: weir.v1.WorkResponse.outcomes:type_name -> weir.v1.Outcome
-	7,  // 28: weir.v1.WorkResponse.outputs:type_name -> weir.v1.Batch
-	0,  // 29: weir.v1.Outcome.verdict:type_name -> weir.v1.Verdict
-	26, // 30: weir.v1.Outcome.events:type_name -> weir.v1.Event
-	27, // 31: weir.v1.Event.attrs:type_name -> weir.v1.Event.AttrsEntry
-	8,  // 32: weir.v1.Plugin.Describe:input_type -> weir.v1.Hello
-	15, // 33: weir.v1.Plugin.Open:input_type -> weir.v1.OpenRequest
-	19, // 34: weir.v1.Plugin.Read:input_type -> weir.v1.ReadRequest
-	23, // 35: weir.v1.Plugin.Work:input_type -> weir.v1.WorkRequest
-	17, // 36: weir.v1.Plugin.Close:input_type -> weir.v1.CloseRequest
-	9,  // 37: weir.v1.Plugin.Describe:output_type -> weir.v1.Description
-	16, // 38: weir.v1.Plugin.Open:output_type -> weir.v1.OpenResponse
-	22, // 39: weir.v1.Plugin.Read:output_type -> weir.v1.ReadResponse
-	24, // 40: weir.v1.Plugin.Work:output_type -> weir.v1.WorkResponse
-	18, // 41: weir.v1.Plugin.Close:output_type -> weir.v1.CloseResponse
-	37, // [37:42] is the sub-list for method output_type
-	32, // [32:37] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	12, // 16: weir.v1.Component.lease:type_name -> weir.v1.Arg
+	12, // 17: weir.v1.Arg.block:type_name -> weir.v1.Arg
+	14, // 18: weir.v1.OpenRequest.chain:type_name -> weir.v1.Step
+	25, // 19: weir.v1.OpenResponse.failure:type_name -> weir.v1.Outcome
+	25, // 20: weir.v1.CloseResponse.failure:type_name -> weir.v1.Outcome
+	20, // 21: weir.v1.ReadRequest.start:type_name -> weir.v1.Start
+	21, // 22: weir.v1.ReadRequest.credit:type_name -> weir.v1.Credit
+	7,  // 23: weir.v1.ReadResponse.batch:type_name -> weir.v1.Batch
+	26, // 24: weir.v1.ReadResponse.events:type_name -> weir.v1.Event
+	25, // 25: weir.v1.ReadResponse.failure:type_name -> weir.v1.Outcome
+	7,  // 26: weir.v1.WorkRequest.batch:type_name -> weir.v1.Batch
+	1,  // 27: weir.v1.WorkRequest.args:type_name -> weir.v1.Text
+	25, // 28: weir.v1.WorkResponse.outcomes:type_name -> weir.v1.Outcome
+	7,  // 29: weir.v1.WorkResponse.outputs:type_name -> weir.v1.Batch
+	0,  // 30: weir.v1.Outcome.verdict:type_name -> weir.v1.Verdict
+	26, // 31: weir.v1.Outcome.events:type_name -> weir.v1.Event
+	34, // 32: weir.v1.Event.attrs:type_name -> weir.v1.Event.AttrsEntry
+	14, // 33: weir.v1.LeaseRequest.step:type_name -> weir.v1.Step
+	25, // 34: weir.v1.LeaseResponse.failure:type_name -> weir.v1.Outcome
+	31, // 35: weir.v1.SurveyResponse.waiting:type_name -> weir.v1.Waiting
+	25, // 36: weir.v1.SurveyResponse.failure:type_name -> weir.v1.Outcome
+	25, // 37: weir.v1.PositionResponse.failure:type_name -> weir.v1.Outcome
+	8,  // 38: weir.v1.Plugin.Describe:input_type -> weir.v1.Hello
+	15, // 39: weir.v1.Plugin.Open:input_type -> weir.v1.OpenRequest
+	19, // 40: weir.v1.Plugin.Read:input_type -> weir.v1.ReadRequest
+	23, // 41: weir.v1.Plugin.Work:input_type -> weir.v1.WorkRequest
+	17, // 42: weir.v1.Plugin.Close:input_type -> weir.v1.CloseRequest
+	27, // 43: weir.v1.Plugin.Lease:input_type -> weir.v1.LeaseRequest
+	29, // 44: weir.v1.Plugin.Survey:input_type -> weir.v1.SurveyRequest
+	32, // 45: weir.v1.Plugin.PositionAfter:input_type -> weir.v1.PositionRequest
+	9,  // 46: weir.v1.Plugin.Describe:output_type -> weir.v1.Description
+	16, // 47: weir.v1.Plugin.Open:output_type -> weir.v1.OpenResponse
+	22, // 48: weir.v1.Plugin.Read:output_type -> weir.v1.ReadResponse
+	24, // 49: weir.v1.Plugin.Work:output_type -> weir.v1.WorkResponse
+	18, // 50: weir.v1.Plugin.Close:output_type -> weir.v1.CloseResponse
+	28, // 51: weir.v1.Plugin.Lease:output_type -> weir.v1.LeaseResponse
+	30, // 52: weir.v1.Plugin.Survey:output_type -> weir.v1.SurveyResponse
+	33, // 53: weir.v1.Plugin.PositionAfter:output_type -> weir.v1.PositionResponse
+	46, // [46:54] is the sub-list for method output_type
+	38, // [38:46] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_sdk_protocol_plugin_proto_init() }
@@ -2346,7 +3022,7 @@ func file_sdk_protocol_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sdk_protocol_plugin_proto_rawDesc), len(file_sdk_protocol_plugin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   27,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

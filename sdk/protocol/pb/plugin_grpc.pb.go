@@ -24,11 +24,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Plugin_Describe_FullMethodName = "/weir.v1.Plugin/Describe"
-	Plugin_Open_FullMethodName     = "/weir.v1.Plugin/Open"
-	Plugin_Read_FullMethodName     = "/weir.v1.Plugin/Read"
-	Plugin_Work_FullMethodName     = "/weir.v1.Plugin/Work"
-	Plugin_Close_FullMethodName    = "/weir.v1.Plugin/Close"
+	Plugin_Describe_FullMethodName      = "/weir.v1.Plugin/Describe"
+	Plugin_Open_FullMethodName          = "/weir.v1.Plugin/Open"
+	Plugin_Read_FullMethodName          = "/weir.v1.Plugin/Read"
+	Plugin_Work_FullMethodName          = "/weir.v1.Plugin/Work"
+	Plugin_Close_FullMethodName         = "/weir.v1.Plugin/Close"
+	Plugin_Lease_FullMethodName         = "/weir.v1.Plugin/Lease"
+	Plugin_Survey_FullMethodName        = "/weir.v1.Plugin/Survey"
+	Plugin_PositionAfter_FullMethodName = "/weir.v1.Plugin/PositionAfter"
 )
 
 // PluginClient is the client API for Plugin service.
@@ -45,6 +48,12 @@ type PluginClient interface {
 	Work(ctx context.Context, in *WorkRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WorkResponse], error)
 	// Close delivers what a step has buffered and frees it. It comes before the process is ended.
 	Close(ctx context.Context, in *CloseRequest, opts ...grpc.CallOption) (*CloseResponse, error)
+	// Lease looks at a lease in a destination, or writes it; no step is open for it. For sinks whose component has arguments in "lease".
+	Lease(ctx context.Context, in *LeaseRequest, opts ...grpc.CallOption) (*LeaseResponse, error)
+	// Survey asks an open sink what its destination holds. For sinks whose component has "surveys".
+	Survey(ctx context.Context, in *SurveyRequest, opts ...grpc.CallOption) (*SurveyResponse, error)
+	// PositionAfter asks an open source for the position behind a seq. For sources whose component has "positions".
+	PositionAfter(ctx context.Context, in *PositionRequest, opts ...grpc.CallOption) (*PositionResponse, error)
 }
 
 type pluginClient struct {
@@ -117,6 +126,36 @@ func (c *pluginClient) Close(ctx context.Context, in *CloseRequest, opts ...grpc
 	return out, nil
 }
 
+func (c *pluginClient) Lease(ctx context.Context, in *LeaseRequest, opts ...grpc.CallOption) (*LeaseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LeaseResponse)
+	err := c.cc.Invoke(ctx, Plugin_Lease_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *pluginClient) Survey(ctx context.Context, in *SurveyRequest, opts ...grpc.CallOption) (*SurveyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SurveyResponse)
+	err := c.cc.Invoke(ctx, Plugin_Survey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *pluginClient) PositionAfter(ctx context.Context, in *PositionRequest, opts ...grpc.CallOption) (*PositionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PositionResponse)
+	err := c.cc.Invoke(ctx, Plugin_PositionAfter_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PluginServer is the server API for Plugin service.
 // All implementations must embed UnimplementedPluginServer
 // for forward compatibility.
@@ -131,6 +170,12 @@ type PluginServer interface {
 	Work(*WorkRequest, grpc.ServerStreamingServer[WorkResponse]) error
 	// Close delivers what a step has buffered and frees it. It comes before the process is ended.
 	Close(context.Context, *CloseRequest) (*CloseResponse, error)
+	// Lease looks at a lease in a destination, or writes it; no step is open for it. For sinks whose component has arguments in "lease".
+	Lease(context.Context, *LeaseRequest) (*LeaseResponse, error)
+	// Survey asks an open sink what its destination holds. For sinks whose component has "surveys".
+	Survey(context.Context, *SurveyRequest) (*SurveyResponse, error)
+	// PositionAfter asks an open source for the position behind a seq. For sources whose component has "positions".
+	PositionAfter(context.Context, *PositionRequest) (*PositionResponse, error)
 	mustEmbedUnimplementedPluginServer()
 }
 
@@ -155,6 +200,15 @@ func (UnimplementedPluginServer) Work(*WorkRequest, grpc.ServerStreamingServer[W
 }
 func (UnimplementedPluginServer) Close(context.Context, *CloseRequest) (*CloseResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Close not implemented")
+}
+func (UnimplementedPluginServer) Lease(context.Context, *LeaseRequest) (*LeaseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Lease not implemented")
+}
+func (UnimplementedPluginServer) Survey(context.Context, *SurveyRequest) (*SurveyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Survey not implemented")
+}
+func (UnimplementedPluginServer) PositionAfter(context.Context, *PositionRequest) (*PositionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PositionAfter not implemented")
 }
 func (UnimplementedPluginServer) mustEmbedUnimplementedPluginServer() {}
 func (UnimplementedPluginServer) testEmbeddedByValue()                {}
@@ -249,6 +303,60 @@ func _Plugin_Close_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Plugin_Lease_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LeaseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PluginServer).Lease(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Plugin_Lease_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PluginServer).Lease(ctx, req.(*LeaseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Plugin_Survey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SurveyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PluginServer).Survey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Plugin_Survey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PluginServer).Survey(ctx, req.(*SurveyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Plugin_PositionAfter_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PositionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PluginServer).PositionAfter(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Plugin_PositionAfter_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PluginServer).PositionAfter(ctx, req.(*PositionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Plugin_ServiceDesc is the grpc.ServiceDesc for Plugin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -267,6 +375,18 @@ var Plugin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Close",
 			Handler:    _Plugin_Close_Handler,
+		},
+		{
+			MethodName: "Lease",
+			Handler:    _Plugin_Lease_Handler,
+		},
+		{
+			MethodName: "Survey",
+			Handler:    _Plugin_Survey_Handler,
+		},
+		{
+			MethodName: "PositionAfter",
+			Handler:    _Plugin_PositionAfter_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
