@@ -20,10 +20,13 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/weir-etl/weir/sdk"
 )
 
 // Options configures a Client. Only URL and Token are required.
@@ -43,15 +46,28 @@ type Options struct {
 	TLS *tls.Config
 	// Stall ends a connection on which no byte has moved in either direction for so long; 0 means one minute.
 	Stall time.Duration
+	// Answer is the longest time that an answer takes once the request is sent; 0 means five minutes. A peer that sends a byte now
+	// and then never stalls.
+	Answer time.Duration
 }
+
+// What an answer may be at most, unpacked. The largest are 500 records with the few fields that are asked for.
+const (
+	maxHeader  = 256 << 10
+	maxAnswer  = 64 << 20
+	maxRefusal = 1 << 20
+)
 
 // Client calls the API of one kintone site with one set of tokens. It is safe for concurrent use.
 type Client struct {
 	http    *http.Client
+	answer  time.Duration
 	base    string // ends in /v1
 	header  http.Header
 	running atomic.Int64
 	limit   atomic.Int64
+	date    atomic.Int64 // unix seconds, 0 = none
+	skew    sdk.Skew
 }
 
 // maxTokens is how many API tokens kintone takes in one request (kintone.dev, "Authentication": a tenth is an error).
@@ -86,13 +102,24 @@ func New(o Options) (*Client, error) {
 	if stall == 0 {
 		stall = time.Minute
 	}
+	answer := o.Answer
+	if answer == 0 {
+		answer = 5 * time.Minute
+	}
+	config := &tls.Config{}
+	if o.TLS != nil {
+		config = o.TLS.Clone()
+	}
+	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
 	transport := &http.Transport{
-		DialContext:         dialer{net.Dialer{Timeout: 30 * time.Second}, stall}.dial,
-		TLSClientConfig:     o.TLS,
-		TLSHandshakeTimeout: 30 * time.Second,
-		MaxIdleConnsPerHost: 16, // a step's calls in flight; the default of 2 would open a connection per upload
-		IdleConnTimeout:     30 * time.Second,
-		ForceAttemptHTTP2:   true,
+		DialContext:            dialer{net.Dialer{Timeout: 30 * time.Second}, stall}.dial,
+		TLSClientConfig:        config,
+		TLSHandshakeTimeout:    30 * time.Second,
+		ResponseHeaderTimeout:  answer,
+		MaxResponseHeaderBytes: maxHeader,
+		MaxIdleConnsPerHost:    16, // a step's calls in flight; the default of 2 would open a connection per upload
+		IdleConnTimeout:        30 * time.Second,
+		ForceAttemptHTTP2:      true,
 	}
 	if o.Proxy != "" {
 		proxy, err := url.Parse(o.Proxy)
@@ -102,6 +129,7 @@ func New(o Options) (*Client, error) {
 		transport.Proxy = http.ProxyURL(proxy)
 	}
 	return &Client{
+		answer: answer,
 		base:   base,
 		header: header,
 		http: &http.Client{
@@ -125,6 +153,9 @@ func baseURL(raw string) (string, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || u.User != nil || u.RawQuery != "" {
 		return "", errors.New("kintone: url is not like https://example.cybozu.com")
+	}
+	if ip := net.ParseIP(u.Hostname()); u.Scheme == "http" && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return "", errors.New("kintone: url begins with http, so that everybody on the way could read the token: write https")
 	}
 	path := strings.TrimRight(u.Path, "/")
 	switch {
@@ -193,8 +224,15 @@ func (c *Client) do(req *http.Request, out any) error {
 	}
 	defer resp.Body.Close()
 	c.noteLoad(resp.Header)
-	// 500 records of 64,000 characters each fit; a body without end does not.
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 256<<20))
+	most := int64(maxAnswer)
+	if resp.StatusCode != http.StatusOK {
+		most = maxRefusal
+	}
+	late := time.AfterFunc(c.answer, func() { resp.Body.Close() })
+	body, err := io.ReadAll(io.LimitReader(resp.Body, most))
+	if !late.Stop() {
+		err = os.ErrDeadlineExceeded
+	}
 	if err != nil {
 		return lost(err)
 	}
@@ -207,10 +245,22 @@ func (c *Client) do(req *http.Request, out any) error {
 	return nil
 }
 
+// Now is kintone's own clock at its last answer, to the second; zero before, and where a proxy leaves the header out.
+func (c *Client) Now() time.Time {
+	if s := c.date.Load(); s != 0 {
+		return time.Unix(s, 0).UTC()
+	}
+	return time.Time{}
+}
+
 func (c *Client) noteLoad(h http.Header) {
+	c.skew.See(h)
+	if at, err := http.ParseTime(h.Get("Date")); err == nil {
+		c.date.Store(at.Unix())
+	}
 	running, err1 := strconv.ParseInt(h.Get("X-ConcurrencyLimit-Running"), 10, 64)
 	limit, err2 := strconv.ParseInt(h.Get("X-ConcurrencyLimit-Limit"), 10, 64)
-	if err1 == nil && err2 == nil {
+	if err1 == nil && err2 == nil && 0 <= running && running < 1e6 && 0 <= limit && limit < 1e6 {
 		c.running.Store(running)
 		c.limit.Store(limit)
 	}

@@ -254,6 +254,7 @@ func TestNoValueInErrors(t *testing.T) {
 func TestOptions(t *testing.T) {
 	bad := []kintone.Options{
 		{Token: "t"}, {URL: "example.cybozu.com", Token: "t"}, {URL: "https://user:SECRET@x", Token: "t"},
+		{URL: "http://example.cybozu.com", Token: "t"}, {URL: "http://10.0.0.1/k", Token: "t"},
 		{URL: "https://x"}, {URL: "https://x", Token: " , "}, {URL: "https://x", Token: "1,2,3,4,5,6,7,8,9,10"},
 		{URL: "https://x", Token: "t", BasicAuth: "SECRET"}, {URL: "https://x", Token: "t", Proxy: "//u:SECRET@%%"},
 	}

@@ -55,8 +55,9 @@ func (d *delivery) fit(items []*item) int {
 // send uploads the files of the items and writes them.
 func (d *delivery) send(ctx context.Context, items []*item) error {
 	if running, limit := d.client.Load(); limit > 0 && running*5 > limit*4 {
-		// Near the limit of the whole domain every program of the company would get 429: make room.
-		if err := d.env.Clock.Sleep(ctx, time.Duration(running)*10*time.Millisecond); err != nil {
+		// Near the limit of the whole domain every program of the company would get 429: make room, for a second at most,
+		// whatever the header says.
+		if err := d.env.Clock.Sleep(ctx, time.Duration(min(running, 100))*10*time.Millisecond); err != nil {
 			return err
 		}
 	}

@@ -13,16 +13,23 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
+
+	"github.com/weir-etl/weir/sdk"
 )
 
 // Error is an answer that is not a success, or no answer at all. It holds codes and field paths, never a value or the vendor's
 // text (which quotes values): it may be stored and logged.
 type Error struct {
-	HTTP  int      // status of the answer, 0 when there was none
-	Code  string   // kintone's code ("CB_VA01"); ours in lower case ("refused", "timeout", "lost", "not_json"); or empty
-	Paths []string // where the input was wrong, sorted: "records[3].seq.value"
+	HTTP  int           // status of the answer, 0 when there was none
+	Code  string        // kintone's code ("CB_VA01"); ours in lower case ("refused", "timeout", "lost", "not_json"); or empty
+	Paths []string      // where the input was wrong, sorted: "records[3].seq.value"
+	After time.Duration // for so long kintone wants to be left alone; 0 = it does not say
 	err   error
 }
+
+// maxPaths is how many paths the text of an error names.
+const maxPaths = 10
 
 func (e *Error) Error() string {
 	s := "kintone:"
@@ -32,7 +39,9 @@ func (e *Error) Error() string {
 	if e.Code != "" {
 		s += " " + e.Code
 	}
-	if len(e.Paths) > 0 {
+	if n := len(e.Paths); n > maxPaths {
+		s += fmt.Sprintf(" at %s and %d more", strings.Join(e.Paths[:maxPaths], ", "), n-maxPaths)
+	} else if n > 0 {
 		s += " at " + strings.Join(e.Paths, ", ")
 	}
 	if remedy := remedies[e.Code]; remedy != "" {
@@ -161,6 +170,10 @@ func (e *Error) RowPaths(row int) []string {
 // codeForm keeps anything that is not a code, such as a sentence, out of Error.Code.
 var codeForm = regexp.MustCompile(`^[A-Z]{2,8}_[A-Z]{2}[0-9]{2}$`)
 
+// pathForm keeps out of Error.Paths what is no path, in case something else than kintone answered. Field codes are letters of any
+// script, digits and a few signs (kintone help, "フィールドコード"), at most 128 characters.
+var pathForm = regexp.MustCompile(`^[\p{L}\p{M}\p{N}_.\[\]$・＄￥-]{1,200}$`)
+
 // refusal reads an error answer. Maintenance and load balancers answer in HTML or plain text, and a bulkRequest puts the error
 // inside results; none of this is a reason to fail here.
 func refusal(status int, header http.Header, body []byte) *Error {
@@ -178,16 +191,20 @@ func refusal(status int, header http.Header, body []byte) *Error {
 			got.answer = r
 		}
 	}
-	e := &Error{HTTP: status}
+	e := &Error{HTTP: status, After: sdk.RetryAfter(header)}
 	for _, code := range []string{got.Code, header.Get("X-Cybozu-Error")} {
 		if e.Code == "" && codeForm.MatchString(code) {
 			e.Code = code
 		}
 	}
 	for path := range got.Errors {
+		if !pathForm.MatchString(path) {
+			path = "?"
+		}
 		e.Paths = append(e.Paths, path)
 	}
 	slices.Sort(e.Paths)
+	e.Paths = slices.Compact(e.Paths)
 	return e
 }
 

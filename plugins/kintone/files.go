@@ -12,7 +12,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/weir-etl/weir/sdk"
 )
@@ -140,12 +139,7 @@ func fileName(record string, f *sdk.File) string {
 	if f.Name == "" {
 		return hashName(record, fmt.Sprint(f.Index)) + extensions[f.MediaType]
 	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7F {
-			return '_'
-		}
-		return r
-	}, strings.ToValidUTF8(f.Name, "_"))
+	return oneLine(f.Name)
 }
 
 // hashName is 20 characters A–Z and 0–9 that are the same whenever the record comes again.

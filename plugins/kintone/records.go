@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -95,6 +96,12 @@ type Result struct {
 	Operation string `json:"operation"` // INSERT or UPDATE
 }
 
+// said reports whether kintone can have said this: what it says goes into receipts and links.
+func (r Result) said() bool {
+	id := string(r.ID)
+	return id != "" && len(id) <= 20 && strings.Trim(id, "0123456789") == "" && (r.Operation == "" || r.Operation == "INSERT" || r.Operation == "UPDATE")
+}
+
 // Put writes at most MaxRows records in one transaction: all of them or, on any error, none. Each key may stand there once.
 // After an error of class Down they may all have been written; writing them again changes nothing but the revision.
 func (c *Client) Put(ctx context.Context, app int64, mode Mode, rows []Row) ([]Result, error) {
@@ -108,7 +115,7 @@ func (c *Client) Put(ctx context.Context, app int64, mode Mode, rows []Row) ([]R
 	if err := c.send(ctx, http.MethodPut, "records.json", body, &out); err != nil {
 		return nil, err
 	}
-	if len(out.Records) != len(rows) {
+	if len(out.Records) != len(rows) || slices.ContainsFunc(out.Records, func(r Result) bool { return !r.said() }) {
 		return nil, &Error{HTTP: http.StatusOK, Code: "not_json"}
 	}
 	if mode == Update {

@@ -3,11 +3,9 @@ package kintone
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/weir-etl/weir/sdk"
@@ -54,6 +52,8 @@ func Plugin() sdk.Plugin {
 				{Name: "operation", Type: sdk.String, Doc: "INSERT or UPDATE"},
 				{Name: "files", Type: sdk.Any, Doc: "files sent by this delivery: list of {field, name, sha256}"},
 			},
+			Lease:       leaseArgs,
+			Surveys:     true,
 			MaxRecords:  MaxRows,
 			MaxInFlight: 4, // a call with files waits for one upload after the other
 			NewSink:     func() sdk.Sink { return &sink{} },
@@ -85,39 +85,11 @@ func (s *sink) Open(_ context.Context, env *sdk.Env) error {
 	if err := env.Decode(&s.args); err != nil {
 		return err
 	}
-	connection := struct {
-		URL         string       `json:"url"`
-		Certificate string       `json:"certificate"`
-		BasicAuth   sdk.Secret   `json:"basic_auth"`
-		Proxy       sdk.Secret   `json:"proxy"`
-		Stall       sdk.Duration `json:"stall"`
-	}{}
-	if err := env.DecodeConnection(&connection); err != nil {
-		return err
-	}
 	if s.args.MaxText < 100 {
 		return fmt.Errorf("max_text = %d: want at least 100 characters", s.args.MaxText)
 	}
-	o := Options{
-		URL:       connection.URL,
-		Token:     s.args.Token.Reveal(),
-		BasicAuth: connection.BasicAuth.Reveal(),
-		Proxy:     connection.Proxy.Reveal(),
-		Stall:     connection.Stall.Std(),
-	}
-	if connection.Certificate != "" {
-		pem, err := os.ReadFile(connection.Certificate)
-		if err != nil {
-			return fmt.Errorf("certificate: %w", err)
-		}
-		pair, err := tls.X509KeyPair(pem, pem)
-		if err != nil {
-			return fmt.Errorf("certificate %s: %w", connection.Certificate, err)
-		}
-		o.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
-	}
 	var err error
-	if s.client, err = New(o); err != nil {
+	if s.client, err = connect(env, s.args.Token); err != nil {
 		return err
 	}
 	s.site = s.client.base[:len(s.client.base)-len("/v1")]
@@ -138,6 +110,9 @@ func (s *sink) Close(context.Context) error {
 // Write converts the rows, then delivers them app by app. What stops one request for reasons that concern all of them (locks,
 // limits, outages, rights) ends the call; rows that were answered by then stay answered.
 func (s *sink) Write(ctx context.Context, call *sdk.Call) error {
+	if ev, ok := s.client.skew.Event(s.env.Clock); ok { // by the answers to earlier calls
+		call.Tell(ev)
+	}
 	byApp := map[int64][]*item{}
 	var apps []int64
 	for i := range call.Rows {
@@ -175,15 +150,19 @@ func stop(err error) sdk.Outcome {
 	if errors.Is(err, context.Canceled) {
 		return sdk.Retry(0, code, e) // the engine stops; kintone is well
 	}
+	o := sdk.DownAlarm(code, e)
 	switch e.Class() {
 	case Locked:
-		return sdk.Retry(0, code, e)
+		o = sdk.Retry(0, code, e)
 	case Busy:
-		return sdk.Retry(5*time.Second, code, e)
+		if o = sdk.Down(code, e); e.After == 0 {
+			o = sdk.Retry(5*time.Second, code, e) // a moment later there is room again; who names a time is left alone by every call
+		}
 	case Down, TooLarge:
-		return sdk.Down(code, e)
+		o = sdk.Down(code, e)
 	}
-	return sdk.DownAlarm(code, e)
+	o.After = max(o.After, e.After)
+	return o
 }
 
 // item is a row, converted.

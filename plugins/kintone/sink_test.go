@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"regexp"
 	"strings"
 	"sync"
@@ -126,7 +128,11 @@ func short(outcomes []sdk.Outcome) string {
 		if o.Receipt != nil {
 			w += fmt.Sprint(" ", o.Receipt.Fields["operation"])
 		}
-		words = append(words, strings.TrimSpace(w+" "+o.Code))
+		w = strings.TrimSpace(w + " " + o.Code)
+		if o.Down && o.After > 0 {
+			w += " " + o.After.String()
+		}
+		words = append(words, w)
 	}
 	return strings.Join(words, ", ")
 }
@@ -350,6 +356,8 @@ func TestTroubles(t *testing.T) {
 		{name: "lost answer", fault: kintonesim.Fault{Kind: kintonesim.Lost, Method: "PUT"}, want: "down lost"},
 		{name: "lock", fault: kintonesim.Fault{Kind: kintonesim.Locked, Method: "PUT"}, want: "retry GAIA_DA02"},
 		{name: "busy", fault: kintonesim.Fault{Kind: kintonesim.Busy}, want: "retry GAIA_TO04"},
+		{name: "busy for a while", fault: kintonesim.Fault{Kind: kintonesim.Busy, RetryAfter: "90"}, want: "down GAIA_TO04 1m30s"},
+		{name: "maintenance for a while", fault: kintonesim.Fault{Kind: kintonesim.Maintenance, RetryAfter: "600"}, want: "down HTTP_503 10m0s"},
 		{name: "upload fails", fault: kintonesim.Fault{Kind: kintonesim.Maintenance, Path: "file.json"}, want: "down HTTP_503"},
 		{name: "wrong token", args: object{"token": "nobody"}, want: "alarm GAIA_IA02"},
 		{name: "no right to write", args: object{"token": "log-view"}, want: "alarm GAIA_NO01"},
@@ -492,5 +500,30 @@ func TestOpen(t *testing.T) {
 		if err := kintone.Plugin().Components[0].NewSink().Open(t.Context(), env); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
+	}
+}
+
+func TestClockSkew(t *testing.T) {
+	srv := start(t)
+	site, err := url.Parse(srv.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(site)
+	proxy.ModifyResponse = func(r *http.Response) error {
+		r.Header.Set("Date", time.Now().Add(2*time.Hour).UTC().Format(http.TimeFormat))
+		return nil
+	}
+	server := httptest.NewServer(proxy)
+	defer server.Close()
+	s := open(t, server.URL, nil)
+	var events []sdk.Event
+	for i := range 3 {
+		for _, o := range s.write(s.record(fmt.Sprint(i), nil)) {
+			events = append(events, o.Events...)
+		}
+	}
+	if len(events) != 1 || events[0].Code != "CLOCK_SKEW" || !strings.HasPrefix(events[0].Attrs["ahead_seconds"], "-7") {
+		t.Errorf("got %+v, want one of two hours", events)
 	}
 }

@@ -5,11 +5,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"mime"
 	"mime/multipart"
 	"net/http"
 	"net/textproto"
 	"strings"
 	"sync/atomic"
+	"unicode"
 )
 
 // MaxFile is the size in bytes of the largest file that kintone takes (kintone help, "添付ファイル": 1 GB).
@@ -23,13 +25,10 @@ const MaxFile = 1 << 30
 func (c *Client) Upload(ctx context.Context, name, mediaType string, size int64, r io.Reader) (string, error) {
 	var head bytes.Buffer
 	form := multipart.NewWriter(&head)
-	if mediaType == "" {
-		mediaType = "application/octet-stream"
-	}
 	part := textproto.MIMEHeader{}
-	// The name goes as raw UTF-8, not as RFC 2047 or 2231; only quote, backslash and line breaks are escaped.
-	part.Set("Content-Disposition", `form-data; name="file"; filename="`+fileNameEscapes.Replace(name)+`"`)
-	part.Set("Content-Type", mediaType)
+	// The name goes as raw UTF-8, not as RFC 2047 or 2231; only quote and backslash are escaped.
+	part.Set("Content-Disposition", `form-data; name="file"; filename="`+fileNameEscapes.Replace(oneLine(name))+`"`)
+	part.Set("Content-Type", headerValue(mediaType))
 	if _, err := form.CreatePart(part); err != nil {
 		return "", err
 	}
@@ -59,7 +58,25 @@ func (c *Client) Upload(ctx context.Context, name, mediaType string, size int64,
 	return out.Key, nil
 }
 
-var fileNameEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\r", "%0D", "\n", "%0A")
+var fileNameEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
+// oneLine keeps a name that a sender chose within the header that it travels in: package multipart writes what it is given.
+func oneLine(name string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return '_'
+		}
+		return r
+	}, strings.ToValidUTF8(name, "_"))
+}
+
+// headerValue is a media type that may stand in a header; what is none is told as mere bytes.
+func headerValue(mediaType string) string {
+	if _, _, err := mime.ParseMediaType(mediaType); err != nil || strings.ContainsFunc(mediaType, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return "application/octet-stream"
+	}
+	return mediaType
+}
 
 // exactly reads left bytes from r, makes an early end an error, and remembers whether the source or the network failed. The
 // transport may still read while Do has returned: hence the atomic pointer.

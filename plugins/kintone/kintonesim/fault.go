@@ -32,6 +32,8 @@ type Fault struct {
 	Every int
 	// Count lifts the fault after so many failures; 0 = it stays.
 	Count int
+	// RetryAfter is the header of that name on the answers of Maintenance and Busy; empty = none.
+	RetryAfter string
 }
 
 // Fault switches a fault on, and returns what switches it off. Several may be on; the first that matches a call decides.
@@ -66,8 +68,8 @@ type faults struct {
 	on []*fault
 }
 
-// meet returns the kind of failure that befalls a call, or 0, and what is closed when the fault is lifted.
-func (f *faults) meet(method, path string) (FaultKind, <-chan struct{}) {
+// meet returns the failure that befalls a call, if its Kind is not 0, and what is closed when the fault is lifted.
+func (f *faults) meet(method, path string) (Fault, <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, on := range f.on {
@@ -82,9 +84,9 @@ func (f *faults) meet(method, path string) (FaultKind, <-chan struct{}) {
 		if on.Count > 0 && on.hits >= on.Count {
 			f.remove(i)
 		}
-		return on.Kind, on.lifted
+		return on.Fault, on.lifted
 	}
-	return 0, nil
+	return Fault{}, nil
 }
 
 func (f *faults) lift(gone *fault) {

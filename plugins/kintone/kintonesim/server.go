@@ -197,6 +197,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	leave := sync.OnceFunc(func() { s.running.Add(-1) })
 	defer leave()
 	c := &call{s: s, w: w, r: r, lang: language(r), at: s.o.Now(), leave: leave}
+	w.Header().Set("Date", c.at.UTC().Format(http.TimeFormat)) // of the clock that its records have
 	// On every answer, not only on the refusal (kintone.dev, "X-ConcurrencyLimit-Limit").
 	w.Header().Set("X-ConcurrencyLimit-Limit", strconv.Itoa(s.o.Concurrency))
 	w.Header().Set("X-ConcurrencyLimit-Running", strconv.FormatInt(running, 10))
@@ -204,7 +205,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	endpoint := r.URL.Path[strings.LastIndex(r.URL.Path, "/v1/")+1:]
 	c.name = r.Method + " " + strings.TrimPrefix(endpoint, "v1/")
 	fault, lifted := s.faults.meet(r.Method, r.URL.Path)
-	switch fault {
+	if fault.RetryAfter != "" && (fault.Kind == Maintenance || fault.Kind == Busy) {
+		w.Header().Set("Retry-After", fault.RetryAfter)
+	}
+	switch fault.Kind {
 	case Hang:
 		io.Copy(io.Discard, r.Body) // a server notices that its peer is gone only once the request is read
 		select {
@@ -225,11 +229,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 			c.refuse(tooManyRequests())
 			break
 		}
-		if fault == Lost {
+		if fault.Kind == Lost {
 			c.w = nowhere{http.Header{}} // carried out in full, never answered
 		}
 		c.handle()
-		if fault == Lost {
+		if fault.Kind == Lost {
 			s.stats.add(c, running)
 			panic(http.ErrAbortHandler)
 		}
