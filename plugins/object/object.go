@@ -16,6 +16,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/weir-etl/weir/sdk"
@@ -79,9 +80,9 @@ func (i Info) holds(o *Object) bool {
 	return i.MD5 != "" && i.MD5 == o.MD5 // written by somebody else
 }
 
-// ContentType is the object's media type, never empty.
+// ContentType is the object's media type, never empty, and never what no header can hold: such a request would fail for ever.
 func (o *Object) ContentType() string {
-	if o.MediaType == "" {
+	if _, _, err := mime.ParseMediaType(o.MediaType); err != nil || strings.ContainsFunc(o.MediaType, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return "application/octet-stream"
 	}
 	return o.MediaType
@@ -133,8 +134,13 @@ func (o *Object) check() error {
 		return sdk.Reject("bad_key", errors.New("a key is 1 to 1023 bytes of UTF-8 and does not begin with a slash")).Err()
 	}
 	for part := range strings.SplitSeq(o.Key, "/") {
-		if part == "" || part == "." || part == ".." || strings.ContainsFunc(part, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			return sdk.Reject("bad_key", errors.New("a key has no empty, . or .. parts and no control characters")).Err()
+		if part == "" || strings.ContainsFunc(part, unicode.IsControl) {
+			return sdk.Reject("bad_key", errors.New("a key has no empty parts and no control characters")).Err()
+		}
+		for step := range strings.SplitSeq(part, `\`) { // who copies a bucket to a disk may take this for a separator
+			if step == "." || step == ".." {
+				return sdk.Reject("bad_key", errors.New("a key has no . or .. parts")).Err()
+			}
 		}
 	}
 	size := 0

@@ -2,6 +2,7 @@ package object
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -28,7 +29,7 @@ type Refusal struct {
 // becomes a loss.
 func (r Refusal) Outcome() error {
 	code := r.code()
-	detail := fmt.Errorf("%s: HTTP %d %s %s", r.Op, r.Status, code, r.Trace)
+	detail := fmt.Errorf("%s: HTTP %d %s %s", r.Op, r.Status, code, line(r.Trace, 100))
 	switch {
 	case r.Status >= 500 || r.Status == http.StatusTooManyRequests || r.Code == "SlowDown":
 		return sdk.Down(code, detail).Err()
@@ -79,7 +80,27 @@ func Unreachable(ctx context.Context, op string, body *Source, err error) error 
 	if errors.As(err, &u) {
 		err = u.Err
 	}
-	return sdk.Down("unreachable", fmt.Errorf("%s: %w", op, err)).Err()
+	why := line(err.Error(), 200)
+	var syntax *xml.SyntaxError
+	var other xml.UnmarshalError
+	if errors.As(err, &syntax) || errors.As(err, &other) { // their text repeats what was answered
+		why = "the answer is not the XML that is documented"
+	}
+	return sdk.Down("unreachable", fmt.Errorf("%s: %s", op, why)).Err()
+}
+
+// line makes a text that comes from outside fit for a log: printable ASCII, at most so many bytes.
+func line(s string, most int) string {
+	s = strings.Map(func(c rune) rune {
+		if c < ' ' || c > '~' {
+			return '?'
+		}
+		return c
+	}, s)
+	if len(s) > most {
+		s = s[:most] + "..."
+	}
+	return s
 }
 
 // Unreadable is the outcome of bytes that cannot be read here.

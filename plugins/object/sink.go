@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/weir-etl/weir/sdk"
 )
@@ -57,6 +58,8 @@ type Sink struct {
 	writer Writer
 	step   Step
 	spool  *sdk.Spool
+	clock  *sdk.Clock
+	skew   sdk.Skew
 }
 
 // Open reads the arguments.
@@ -70,7 +73,7 @@ func (s *Sink) Open(_ context.Context, env *sdk.Env) error {
 		return err
 	}
 	s.writer = Writer{Store: store, Reject: s.step.OnDiffers == "reject"}
-	s.spool = env.Spool
+	s.spool, s.clock = env.Spool, env.Clock
 	return nil
 }
 
@@ -95,7 +98,14 @@ func (s *Sink) Write(ctx context.Context, call *sdk.Call) error {
 					call.Answer(i, *known)
 					continue
 				}
+				ctx, notes := withNotes(ctx, &s.skew)
 				outcome := s.row(ctx, &call.Rows[i], call.Probe)
+				if outcome.Verdict == sdk.VerdictRetry {
+					outcome.After = max(outcome.After, time.Duration(notes.wait.Load()))
+				}
+				if ev, ok := s.skew.Event(s.clock); ok {
+					outcome = outcome.With(ev)
+				}
 				if outcome.Down {
 					mu.Lock()
 					down = &outcome

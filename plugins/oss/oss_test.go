@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -155,6 +156,21 @@ func TestFaults(t *testing.T) {
 	} {
 		b.sim.Inject(osssim.Fault{Kind: c.fault, Op: "PutObject", Count: 1})
 		b.want(b.write("secretname", f), c.code, c.down, c.alarm)
+	}
+	for _, kind := range []osssim.FaultKind{osssim.Fail500, osssim.Fail503, osssim.Fail503HTML} {
+		for after, want := range map[string]time.Duration{
+			"90": 90 * time.Second,
+			time.Now().Add(10*time.Minute + 30*time.Second).UTC().Format(http.TimeFormat): 10 * time.Minute,
+		} {
+			b.sim.Inject(osssim.Fault{Kind: kind, Op: "PutObject", Count: 1, RetryAfter: after})
+			o := b.write("secretname", f)
+			if want > 5*time.Minute { // the date is that of whole seconds, and time goes by
+				o.After = o.After.Truncate(10 * time.Minute)
+			}
+			if !o.Down || o.After != want {
+				t.Errorf("fault %d, Retry-After %s: got down %v, after %v", kind, after, o.Down, o.After)
+			}
+		}
 	}
 	if n := len(b.sim.Objects()); n != 0 {
 		t.Errorf("got %d objects after the faults, want none: the damaged one is deleted", n)

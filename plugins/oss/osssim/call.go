@@ -80,6 +80,9 @@ func (c *call) serve() error {
 // suffer acts out faults that come before the work. DropAfter and LieCRC come
 // after it.
 func (c *call) suffer() error {
+	if f := c.fault; f.RetryAfter != "" && (f.Kind == Fail500 || f.Kind == Fail503 || f.Kind == Fail503HTML) {
+		c.w.Header().Set("Retry-After", f.RetryAfter)
+	}
 	switch c.fault.Kind {
 	case Fail500:
 		return internalError()

@@ -28,6 +28,8 @@ type Fault struct {
 	Op    string // OSS name, for example "PutObject"; empty for every operation
 	Count int
 	Delay time.Duration // for Slow
+
+	RetryAfter string // header on the answers of Fail500, Fail503 and Fail503HTML; empty = none
 }
 
 // Inject adds faults.
