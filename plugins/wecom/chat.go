@@ -37,6 +37,7 @@ func chatComponent(shared *accounts) sdk.Component {
 		},
 		Opaque:    true,
 		Retention: finance.Keeps,
+		Positions: true,
 		NewSource: func() sdk.Source { return &chat{shared: shared} },
 	}
 }
@@ -113,6 +114,9 @@ func (c *chat) Read(ctx context.Context, from []byte, out sdk.Emitter) error {
 			return sdk.Down("PAGE_BEHIND", errors.New("no message of the page is newer than the position")).Err()
 		}
 		for _, page := range c.pages(rows, seq) {
+			if ev, ok := c.account.skew.Event(c.env.Clock); ok {
+				page.Events = append(page.Events, ev)
+			}
 			if err := out.Emit(ctx, page); err != nil {
 				return ended(ctx, err)
 			}
@@ -167,6 +171,12 @@ func (c *chat) pages(rows []finance.Row, seq uint64) []sdk.Page {
 		}
 	}
 	return pages
+}
+
+// PositionAfter implements [sdk.Positioner]: the position is the seq. One that WeCom no longer keeps is no mistake: it begins with the
+// oldest message that it has (developer.work.weixin.qq.com/document/path/91552).
+func (c *chat) PositionAfter(_ context.Context, seq uint64) ([]byte, error) {
+	return position(seq), nil
 }
 
 func position(seq uint64) []byte { return strconv.AppendUint(nil, seq, 10) }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +91,28 @@ func TestChatStart(t *testing.T) {
 }
 
 // It polls every so often, and sees what comes meanwhile.
+// What a seq becomes is a position that Read goes on from, and one that Read itself would have given.
+func TestChatPositionAfter(t *testing.T) {
+	w := newWorld(t, 60)
+	for seq := 1; seq <= 30; seq++ {
+		w.corp.Messages = append(w.corp.Messages, message(seq, w.begin))
+	}
+	w.serve()
+	s := w.source(`{"every":"5m","start":"oldest"}`)
+	at, err := s.(sdk.Positioner).PositionAfter(t.Context(), 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := w.read(s, at, drained)
+	if err != nil || len(got) == 0 || len(got[0].Records) != 10 || got[0].Records[0].Seq != 21 {
+		t.Fatalf("after 20: %+v, %v", got, err)
+	}
+	again, err := s.(sdk.Positioner).PositionAfter(t.Context(), 30)
+	if err != nil || string(again) != string(got[0].Position) {
+		t.Errorf("after 30: %q, %v, want %q", again, err, got[0].Position)
+	}
+}
+
 func TestChatPolls(t *testing.T) {
 	w := newWorld(t, 3600)
 	late := message(2, w.begin)
@@ -144,6 +167,8 @@ func TestChatErrors(t *testing.T) {
 		{"expired", wecomsim.Fault{Errcode: 301052}, "WECOM_301052", true, 0},
 		{"secret", wecomsim.Fault{Errcode: 40001, Endpoint: "gettoken"}, "WECOM_40001", true, 0},
 		{"html", wecomsim.Fault{Body: "<html>", Status: 503}, "WECOM_10002", false, 0},
+		{"seconds", wecomsim.Fault{Status: 429, RetryAfter: "90"}, "WECOM_10001", false, 90 * time.Second},
+		{"date", wecomsim.Fault{Body: "<html>", Status: 503, RetryAfter: "DATE"}, "WECOM_10001", false, 10 * time.Minute},
 		{"drop", wecomsim.Fault{Drop: true}, "WECOM_10001", false, 0},
 		{"cut", wecomsim.Fault{Cut: true}, "WECOM_10001", false, 0},
 	}
@@ -156,6 +181,9 @@ func TestChatErrors(t *testing.T) {
 			if test.fault.Endpoint == "" {
 				test.fault.Endpoint = "getchatdata"
 			}
+			if test.fault.RetryAfter == "DATE" { // a little more than ten minutes, by the service's clock
+				test.fault.RetryAfter = w.clock.Now().Add(10*time.Minute + 30*time.Second).UTC().Format(http.TimeFormat)
+			}
 			lift := w.Fault(test.fault)
 			got, err := w.read(s, []byte("0"), drained)
 			var e *sdk.Error
@@ -163,6 +191,9 @@ func TestChatErrors(t *testing.T) {
 				t.Fatalf("got %d pages, error %v", len(got), err)
 			}
 			o := e.Outcome
+			if test.name == "date" {
+				o.After = o.After.Truncate(10 * time.Minute)
+			}
 			if o.Code != test.code || !o.Down || o.Alarm != test.alarm || o.After != test.after {
 				t.Errorf("got %+v", o)
 			}

@@ -21,6 +21,8 @@ const (
 const (
 	tries    = 3
 	tryPause = 500 * time.Millisecond
+	// longestTryPause bounds how long a download waits in line where the service asks for it.
+	longestTryPause = time.Minute
 )
 
 // A fetcher downloads files, nearest deadline first, a few at a time. A download is known by its record and file. It goes
@@ -236,7 +238,7 @@ func (f *fetcher) shard(ctx context.Context, ref, index string) (finance.Shard, 
 	for try := 1; ; try++ {
 		shard, err := f.client.Media(ctx, ref, index)
 		refusal := (*finance.Error)(nil)
-		if err == nil || try == tries || !errors.As(err, &refusal) ||
+		if err == nil || try == tries || !errors.As(err, &refusal) || refusal.Wait() > longestTryPause ||
 			(refusal.Class != finance.Retry && refusal.Class != finance.Throttled) {
 			return shard, err
 		}

@@ -268,6 +268,9 @@ func (p *pass) pause(failure error) time.Duration {
 	if failure == nil { // nothing is wrong, it is on its way
 		pause = p.again[0]
 	}
+	if refusal != nil {
+		pause = max(pause, refusal.Wait())
+	}
 	if left < 2*time.Hour {
 		pause = min(pause, 10*time.Minute)
 	}

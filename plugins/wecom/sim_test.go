@@ -137,12 +137,12 @@ func (p *pages) Emit(_ context.Context, page sdk.Page) error {
 // read runs Read from a position until stop holds of a page, or it returns.
 func (w *world) read(s sdk.Source, position []byte, stop func(sdk.Page) bool) ([]sdk.Page, error) {
 	w.t.Helper()
-	ctx, end := context.WithTimeout(w.t.Context(), 20*time.Second)
+	ctx, end := context.WithTimeout(w.t.Context(), time.Minute)
 	defer end()
 	p := &pages{stop: stop, end: end}
 	err := s.Read(ctx, position, p)
 	if ctx.Err() == context.DeadlineExceeded {
-		w.t.Fatal("read went on for 20 s")
+		w.t.Fatal("read went on for a minute")
 	}
 	return p.all, err
 }

@@ -72,7 +72,7 @@ type settings struct {
 const downloads = 4
 
 // open makes the client that the settings ask for. Nobody is called yet.
-func (s settings) open(clock *sdk.Clock) (finance.Client, error) {
+func (s settings) open(clock *sdk.Clock, skew *sdk.Skew) (finance.Client, error) {
 	options := finance.Options{
 		CorpID:   s.CorpID,
 		Secret:   s.Secret.Reveal(),
@@ -80,6 +80,7 @@ func (s settings) open(clock *sdk.Clock) (finance.Client, error) {
 		Timeout:  s.Timeout.Std(),
 		Parallel: downloads + 1,
 		Now:      clock.Now,
+		Answered: skew.See,
 	}
 	var err error
 	if options.Proxy, options.ProxyPassword, err = splitProxy(s.Proxy.Reveal()); err != nil {
@@ -141,6 +142,7 @@ type accounts struct {
 type account struct {
 	client finance.Client
 	clock  *sdk.Clock
+	skew   sdk.Skew
 
 	shared *accounts
 	key    string
@@ -163,11 +165,11 @@ func (a *accounts) take(env *sdk.Env) (*account, error) {
 	if err := env.DecodeConnection(&s); err != nil {
 		return nil, err
 	}
-	client, err := s.open(env.Clock)
-	if err != nil {
+	opened := &account{clock: env.Clock, shared: a, key: key, users: 1}
+	var err error
+	if opened.client, err = s.open(env.Clock, &opened.skew); err != nil {
 		return nil, err
 	}
-	opened := &account{client: client, clock: env.Clock, shared: a, key: key, users: 1}
 	a.open[key] = opened
 	return opened, nil
 }

@@ -74,6 +74,8 @@ type Error struct {
 	Code   int    // return code of the library, or errcode of the service
 	Class  Class
 	Reason string // a few words of our own, may be empty
+
+	After time.Duration // for so long the service, or what stands before it, wants to be left alone; 0 = it does not say
 }
 
 const (
@@ -90,10 +92,12 @@ func (e *Error) Error() string {
 	return s
 }
 
-// Wait is how long to leave the service alone: a minute after 45009, because a violated minute blocks for 60 s
-// (official 90454), 2 s after 45033, otherwise 0.
+// Wait is how long to leave the service alone: what it asks for itself, a minute after 45009, because a violated minute blocks for
+// 60 s (official 90454), 2 s after 45033, otherwise 0.
 func (e *Error) Wait() time.Duration {
 	switch {
+	case e.After > 0:
+		return e.After
 	case e.Class != Throttled:
 		return 0
 	case e.Code == codeConcurrency:

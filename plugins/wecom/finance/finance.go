@@ -15,6 +15,7 @@ package finance
 
 import (
 	"context"
+	"net/http"
 	"time"
 )
 
@@ -71,6 +72,9 @@ type Options struct {
 
 	// Now is the clock by which tokens age; the default is time.Now.
 	Now func() time.Time
+
+	// Answered, if not nil, sees the header of each answer. Plain client only.
+	Answered func(http.Header)
 
 	// CA holds PEM certificates to trust beside the system's. The library of build 200215 verifies none at all
 	// (observed), and no build takes any: plain client only.

@@ -15,10 +15,16 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/weir-etl/weir/sdk"
 )
 
-// maxAnswer bounds an answer in bytes. 1000 messages of 2 KiB make 4 MiB; a shard makes 0.7 MiB.
-const maxAnswer = 256 << 20
+// What an answer may be at most, unpacked. 1000 messages of 2 KiB make 4 MiB; a shard makes 0.7 MiB.
+const (
+	maxPage   = 256 << 20
+	maxAnswer = 8 << 20
+	maxHeader = 256 << 10
+)
 
 // Plain is a Client in plain Go.
 type Plain struct {
@@ -70,9 +76,10 @@ func newTransport(o Options) (*http.Transport, error) {
 		return nil, bad("base url is not https://host")
 	}
 	t := &http.Transport{
-		TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		MaxIdleConnsPerHost: o.Parallel,
-		IdleConnTimeout:     30 * time.Second,
+		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		MaxIdleConnsPerHost:    o.Parallel,
+		IdleConnTimeout:        30 * time.Second,
+		MaxResponseHeaderBytes: maxHeader,
 		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
 			if resp.StatusCode == http.StatusProxyAuthRequired {
 				return errProxyPassword
@@ -254,7 +261,8 @@ func (p *Plain) fetchToken(ctx context.Context) (string, time.Duration, error) {
 	case answer.Token == "":
 		return "", 0, newError(opToken, NotParsed, "no token in the answer")
 	}
-	return answer.Token, time.Duration(answer.Expires) * time.Second, nil
+	// Two hours, says the service; what does not fit a Duration would end at once, and each call would ask for a token.
+	return answer.Token, time.Duration(min(max(answer.Expires, 0), 86400)) * time.Second, nil
 }
 
 // do sends a request and reads the answer, whatever its HTTP status says: the library does not look at it (observed), and
@@ -265,12 +273,24 @@ func (p *Plain) do(op string, req *http.Request) ([]byte, http.Header, error) {
 		return nil, nil, transportError(req.Context(), op, err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if p.options.Answered != nil {
+		p.options.Answered(resp.Header)
+	}
+	most := maxAnswer
+	if op == opPage {
+		most = maxPage
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(most)+1))
 	if err != nil {
 		return nil, nil, transportError(req.Context(), op, err)
 	}
-	if len(body) > maxAnswer {
+	if len(body) > most {
 		return nil, nil, newError(op, NotParsed, "answer is too large")
+	}
+	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
+		if after := sdk.RetryAfter(resp.Header); after > 0 { // from a gateway before the service, which itself answers 200
+			return nil, nil, &Error{Op: op, Code: Network, Class: Throttled, Reason: "wants to be left alone", After: after}
+		}
 	}
 	return body, resp.Header, nil
 }

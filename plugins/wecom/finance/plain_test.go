@@ -3,8 +3,10 @@ package finance_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,8 +16,18 @@ import (
 
 func TestPlainArchive(t *testing.T) {
 	w := newWorld(t, wecomsim.Options{})
-	c := w.plain(t, w.options())
+	o := w.options()
+	var dates atomic.Int32
+	o.Answered = func(h http.Header) {
+		if at, err := http.ParseTime(h.Get("Date")); err == nil && at.Sub(w.clock.Now()).Abs() < time.Minute {
+			dates.Add(1)
+		}
+	}
+	c := w.plain(t, o)
 	checkArchive(t, w, c, finance.Decode)
+	if dates.Load() < 3 {
+		t.Errorf("the dates of %d answers were seen", dates.Load())
+	}
 	if calls := w.Calls("ww1"); calls.Tokens != 1 || len(calls.Refused) != 0 || calls.PagesAgain != 0 || calls.ShardsAgain != 0 {
 		t.Errorf("got %+v, want one token and nothing refused or asked again", calls)
 	}

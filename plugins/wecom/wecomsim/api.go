@@ -38,6 +38,7 @@ type answer struct {
 	date         time.Time
 	body         []byte
 	contentRange string
+	retryAfter   string
 	html, cut    bool
 }
 
@@ -124,7 +125,7 @@ func (s *Server) act(c *call, handle func(*call) *answer, gone <-chan struct{}) 
 	case f.Errcode != 0:
 		return c.refuse(f.Errcode)
 	case f.Body != "" || f.Status != 0:
-		return &answer{status: max(f.Status, http.StatusOK), body: []byte(f.Body), html: true}
+		return &answer{status: max(f.Status, http.StatusOK), body: []byte(f.Body), html: true, retryAfter: f.RetryAfter}
 	case f.Revoke:
 		if c.corp != nil {
 			c.corp.revoke()

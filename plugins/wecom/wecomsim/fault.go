@@ -21,6 +21,8 @@ type Fault struct {
 	Drop    bool          // the connection ends after the request
 	Cut     bool          // the connection ends in the middle of a good answer
 	Slow    time.Duration // a good answer, but later, in real time
+
+	RetryAfter string // header of that name, with Body or Status
 }
 
 // fault is a Fault in force.

@@ -194,6 +194,9 @@ func (s *Server) serve(raw net.Conn) {
 	}
 	head := fmt.Sprintf("HTTP/1.0 %d %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n", answer.status,
 		http.StatusText(answer.status), answer.date.UTC().Format(http.TimeFormat), answer.contentType(), len(answer.body))
+	if answer.retryAfter != "" {
+		head += "Retry-After: " + answer.retryAfter + "\r\n"
+	}
 	if answer.contentRange != "" {
 		head += "CONTENT-RANGE: " + answer.contentRange + "\r\n"
 	}
