@@ -167,7 +167,7 @@ func safeName(name string) string {
 		_, n := utf8.DecodeLastRuneInString(base)
 		base = base[:len(base)-n]
 	}
-	return base + ext
+	return strings.TrimRight(base+ext, ". ") // the cut may have come behind a dot
 }
 
 func sumOf(path string) (string, error) {

@@ -409,6 +409,10 @@ func TestSafeNames(t *testing.T) {
 		{"合同.pdf", "合同.pdf"},
 		{strings.Repeat("合", 60) + ".pdf", strings.Repeat("合", 32) + ".pdf"},
 		{"a." + strings.Repeat("b", 300), "a." + strings.Repeat("b", 98)},
+		{strings.Repeat("a", 99) + "." + strings.Repeat("b", 300), strings.Repeat("a", 99)},
+		{"../../etc/passwd", "_.._etc_passwd"},
+		{"CON.txt...", "CON.txt"}, // behind ID-INDEX_ it is no device
+		{"a\r\nb\u0085\u2028c.txt", "a__b__c.txt"},
 	}
 	for _, test := range tests {
 		if got := safeName(test.name); got != test.want {

@@ -1,7 +1,6 @@
 package file
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -230,23 +229,4 @@ func TestSourceOpenRefuses(t *testing.T) {
 			t.Errorf("%s: no error", args)
 		}
 	}
-}
-
-func FuzzSource(f *testing.F) {
-	f.Add([]byte("a\n\nb"))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		path := filepath.Join(t.TempDir(), "in")
-		write(t, path, string(text))
-		got, err := readAll(t, path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		joined := []byte(strings.Join(got.bodies(), "\n"))
-		if len(got.bodies()) > 0 && bytes.HasSuffix(text, []byte("\n")) {
-			joined = append(joined, '\n')
-		}
-		if !bytes.Equal(joined, text) {
-			t.Errorf("got %q, want %q", joined, text)
-		}
-	})
 }

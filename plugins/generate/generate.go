@@ -30,6 +30,7 @@ func Plugin() sdk.Plugin {
 			{Name: "size", Type: sdk.Number, Default: 1024, Doc: "Size of each body in bytes, from 64 to 16,777,216."},
 			{Name: "seed", Type: sdk.Number, Default: 1, Doc: "Whole number that the ids and texts depend on."},
 			{Name: "rate", Type: sdk.Number, Default: 0, Doc: "Records per second at most; 0 = as fast as they are taken."},
+			{Name: "page", Type: sdk.Number, Default: 0, Doc: "Records per page at most, up to 500; 0 = as many as fit, and at a low rate those of a tenth of a second."},
 		},
 		Emits: []string{Kind},
 		Fields: []sdk.Field{
@@ -57,6 +58,7 @@ type arguments struct {
 	Size  int     `json:"size"`
 	Seed  int64   `json:"seed"`
 	Rate  float64 `json:"rate"`
+	Page  int     `json:"page"`
 }
 
 type source struct {
@@ -78,6 +80,8 @@ func (s *source) Open(_ context.Context, env *sdk.Env) error {
 		return fmt.Errorf("size: want %d to %d bytes", minSize, maxSize)
 	case s.args.Rate < 0:
 		return fmt.Errorf("rate: want 0 or more")
+	case s.args.Page < 0 || s.args.Page > pageRecords:
+		return fmt.Errorf("page: want 0 to %d", pageRecords)
 	}
 	s.clock = env.Clock
 	s.pool = randomText(s.args.Seed, s.args.Size+poolBytes)
@@ -130,10 +134,12 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-// perPage bounds a page by records, by bytes and, at a low rate, by a tenth of a second.
+// perPage bounds a page by records, by bytes and, where the pipeline does not say how many and the rate is low, by a tenth of a second.
 func (s *source) perPage() int64 {
 	n := min(pageRecords, pageBytes/s.args.Size)
-	if s.args.Rate > 0 {
+	if s.args.Page > 0 {
+		n = min(n, s.args.Page)
+	} else if s.args.Rate > 0 {
 		n = int(min(float64(n), s.args.Rate/10))
 	}
 	return int64(max(n, 1))

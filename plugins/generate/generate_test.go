@@ -128,7 +128,7 @@ func TestRate(t *testing.T) {
 }
 
 func TestOpenRefuses(t *testing.T) {
-	for _, args := range []string{`{"count":-1}`, `{"count":1,"size":63}`, `{"count":1,"size":16777217}`, `{"count":1,"rate":-1}`, `{"count":1.5}`, `{"cuont":1}`} {
+	for _, args := range []string{`{"count":-1}`, `{"count":1,"size":63}`, `{"count":1,"size":16777217}`, `{"count":1,"rate":-1}`, `{"count":1,"page":-1}`, `{"count":1,"page":501}`, `{"count":1.5}`, `{"cuont":1}`} {
 		s := Plugin().Components[0].NewSource()
 		if err := s.Open(context.Background(), &sdk.Env{Args: json.RawMessage(args)}); err == nil {
 			t.Errorf("%s: no error", args)

@@ -139,7 +139,9 @@ func (t *transform) next(row *sdk.Row, now time.Time) (pause time.Duration, dead
 	if start.IsZero() {
 		return 0, time.Time{}, false
 	}
-	deadline = start.Add(t.until)
+	if deadline = start.Add(t.until); !deadline.After(now) { // long ago, the difference would not fit a Duration
+		return 0, deadline, false
+	}
 	pause = min(t.again[min(row.Attempt, len(t.again)-1)], deadline.Sub(now)-t.again[0])
 	return pause, deadline, pause > 0
 }

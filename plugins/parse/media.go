@@ -29,11 +29,15 @@ func (m *message) walk(n node, msgtype string, typed bool, secret func(span)) {
 	case '{':
 		known := typesByName[msgtype]
 		part, isPart := partType(n, known)
+		var beside *facts // read once, however many ids the object holds
 		for _, member := range n.members {
 			v := member.value
 			if strings.EqualFold(member.name, sdkfileid) && v.kind == '"' {
 				if id := v.text(); id != "" {
-					m.addFile(n, id, msgtype)
+					if beside == nil {
+						beside = factsOf(n, msgtype)
+					}
+					m.addFile(id, beside)
 					secret(span{v.at + 1, v.at + len(v.raw) - 1})
 				}
 			} else if isPart && member.name == "content" {
@@ -85,26 +89,39 @@ func (m *message) without(n node) []byte {
 	return append(b, m.text[at:end]...)
 }
 
-// addFile takes what stands beside an sdkfileid.
-func (m *message) addFile(n node, id, msgtype string) {
-	f := sdk.File{
-		Index:       len(m.files),
-		Name:        n.str("filename"),
-		SizeClaimed: -1,
-		Size:        -1,
-		MD5Claimed:  strings.ToLower(strings.TrimSpace(n.str("md5sum"))),
-		Ref:         sdk.NewSecret(id),
-	}
+// facts are what stands beside an sdkfileid.
+type facts struct {
+	name, extension, md5 string
+	size                 int64
+}
+
+func factsOf(n node, msgtype string) *facts {
+	f := &facts{name: n.str("filename"), md5: strings.ToLower(strings.TrimSpace(n.str("md5sum"))), size: -1}
 	for _, name := range []string{"filesize", "voice_size", "imagesize"} {
 		if size, err := strconv.ParseInt(n.str(name), 10, 64); err == nil && size >= 0 {
-			f.SizeClaimed = size
+			f.size = size
 			break
 		}
 	}
+	if f.name == "" {
+		f.extension = extension(n, msgtype)
+	}
+	return f
+}
+
+func (m *message) addFile(id string, beside *facts) {
+	f := sdk.File{
+		Index:       len(m.files),
+		Name:        beside.name,
+		SizeClaimed: beside.size,
+		Size:        -1,
+		MD5Claimed:  beside.md5,
+		Ref:         sdk.NewSecret(id),
+	}
 	if f.Name == "" {
 		f.Name = m.madeUpName(f.Index)
-		if ext := extension(n, msgtype); ext != "" {
-			f.Name += "." + ext
+		if beside.extension != "" {
+			f.Name += "." + beside.extension
 		}
 	}
 	f.MediaType = mediaType(f.Name)

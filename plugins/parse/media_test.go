@@ -1,9 +1,7 @@
 package parse
 
 import (
-	"bytes"
 	"encoding/json"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -106,32 +104,4 @@ func TestMadeUpNamesStay(t *testing.T) {
 	if len(names) != 3 || one.Files[1].Name != same.Files[1].Name {
 		t.Errorf("got names %v, and %s for the same file", names, same.Files[1].Name)
 	}
-}
-
-func FuzzParse(f *testing.F) {
-	for _, s := range samples(f) {
-		f.Add([]byte(s))
-	}
-	f.Add([]byte(`{"a":"{\"b\":\"{\\\"sdkfileid\\\":\\\"x\\ud83d\\\\ude00\\\"}\"}"}`))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		m, ok := readMessage("m", body)
-		if !ok {
-			var object map[string]any
-			if json.Unmarshal(body, &object) == nil && object != nil {
-				t.Fatal("an object was refused")
-			}
-			return
-		}
-		r := m.record(sdk.Record{ID: "m"})
-		var b bodyOf
-		if err := json.Unmarshal(r.Body, &b); err != nil {
-			t.Fatalf("%v in %s", err, r.Body)
-		}
-		if files := again(t, b.Message); len(files) != 0 {
-			t.Fatalf("an id is left in %s", b.Message)
-		}
-		if len(r.Files) == 0 && !bytes.Equal(b.Message, []byte(strings.TrimSpace(strings.ToValidUTF8(string(body), "\uFFFD")))) {
-			t.Fatalf("got message %s", b.Message)
-		}
-	})
 }
