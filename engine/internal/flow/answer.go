@@ -40,7 +40,7 @@ func (m *Machine) run(c *call, r Run, out *outputs) {
 		m.outcome(c, p, rows, lo, r, out)
 	}
 	if r.Verdict == Retry && r.Down {
-		m.serviceDown(c.step, r.Code, r.Alarm)
+		m.serviceDown(c.step, r)
 	}
 }
 
@@ -49,7 +49,14 @@ func (m *Machine) outcome(c *call, p part, rows []int32, pos int32, r Run, out *
 	step, b, l := c.step, p.b, p.b.lot
 	st := &m.states[step]
 	l.units++ // held until everything that follows is under way
+	if r.Verdict != Held && len(m.marks) > 0 && !c.probe {
+		for _, row := range rows {
+			m.ended(step, b, row)
+		}
+	}
 	switch {
+	case r.Verdict == Held && m.steps[step].Holds && !c.flush:
+		m.hold(step, p, rows)
 	case c.probe:
 		m.probed(c, p, rows, r)
 	case r.Verdict == Done && m.steps[step].Kind == Transform:
@@ -85,6 +92,10 @@ func (m *Machine) outcome(c *call, p part, rows []int32, pos int32, r Run, out *
 // retry asks again in line while that helps, and owes the rows otherwise.
 func (m *Machine) retry(c *call, p part, rows []int32, r Run) {
 	s, st := &m.steps[c.step], &m.states[c.step]
+	if r.Unknown && s.Once && !s.Resend {
+		m.unknown(c.step, p.b, rows)
+		return
+	}
 	first := p.failed
 	if first.IsZero() {
 		first = m.now
@@ -104,6 +115,15 @@ func (m *Machine) retry(c *call, p part, rows []int32, r Run) {
 		m.owe(c.step, p.b, row, r)
 	}
 	m.close(c.step, p.b, rows)
+}
+
+// unknown ends rows that may have been sent, where that must not happen twice.
+func (m *Machine) unknown(step int, b *batch, rows []int32) {
+	for _, row := range rows {
+		m.ended(step, b, row)
+		m.reject(step, b, row, CodeUnknown, "")
+	}
+	m.close(step, b, rows)
 }
 
 // jitter spreads d by a tenth to either side, so that what failed together does not come back together.
@@ -187,10 +207,22 @@ func (m *Machine) returned(e Returned) {
 	delete(m.calls, e.Call)
 	st := &m.states[c.step]
 	st.inFlight--
-	st.proving = st.proving && !c.suspect
-	if c.left == 0 {
-		return
+	st.flushing = st.flushing && !c.flush
+	if c.suspect {
+		st.proving = e.Failure == Fine && st.held.rows > 0 // its flush will tell
 	}
+	if c.left > 0 {
+		m.leftOver(c, e)
+	}
+	if e.Failure == Died {
+		for _, mate := range m.mates[c.step] {
+			m.takeBack(mate)
+		}
+	}
+}
+
+// leftOver takes back the rows that a call left unanswered.
+func (m *Machine) leftOver(c *call, e Returned) {
 	for _, p := range c.parts {
 		var rows []int32
 		for i := range p.n {
@@ -210,29 +242,46 @@ func (m *Machine) returned(e Returned) {
 
 // unanswered rows of a failed call are sent again, with care when one of them may have killed the process.
 func (m *Machine) unanswered(c *call, p part, rows []int32, e Returned) {
-	it := &item{b: p.b, rows: rows, n: int32(len(rows)), tries: p.tries, failed: p.failed, since: m.now, strikes: p.strikes,
-		final: p.final, attempt: p.attempt, probe: p.probe}
+	it := *p.item
+	it.rows, it.n, it.since, it.at, it.marked = rows, int32(len(rows)), m.now, time.Time{}, false
+	s := &m.steps[c.step]
 	switch {
-	case e.Failure == Canceled && !c.suspect:
-		m.push(c.step, it)
+	case e.Failure == Unsent:
+		m.withdraw(c.step, p.item)
+		m.again(c, &it)
+	case s.Once && !s.Resend && !c.probe:
+		m.unknown(c.step, p.b, rows)
 	case e.Failure == Canceled:
-		m.suspect(c.step, it)
+		m.withdraw(c.step, p.item)
+		m.again(c, &it)
 	case e.Failure != Died:
+		for _, row := range rows {
+			m.ended(c.step, p.b, row)
+		}
 		m.retry(c, p, rows, Run{Verdict: Retry, Code: e.Code})
 	case !c.suspect:
-		m.suspect(c.step, it)
+		m.suspect(c.step, &it)
 	case len(rows) > 1: // halve what killed it
 		half := len(rows) / 2
-		a, z := *it, *it
+		a, z := it, it
 		a.rows, a.n = rows[:half:half], int32(half)
 		z.rows, z.n = rows[half:], int32(len(rows)-half)
 		m.suspect(c.step, &z)
 		m.suspect(c.step, &a)
-	case it.strikes == 0:
-		it.strikes++
-		m.suspect(c.step, it)
-	default:
-		m.reject(c.step, p.b, rows[0], "KILLED_ITS_PLUGIN", "")
+	case c.rows == 1 && m.marks[it.key(c.step)] >= 2:
+		m.ended(c.step, p.b, rows[0])
+		m.reject(c.step, p.b, rows[0], CodeKilled, "")
 		m.close(c.step, p.b, rows)
+	default:
+		m.suspect(c.step, &it)
+	}
+}
+
+// again sends rows as they were sent.
+func (m *Machine) again(c *call, it *item) {
+	if c.suspect {
+		m.suspect(c.step, it)
+	} else {
+		m.push(c.step, it)
 	}
 }

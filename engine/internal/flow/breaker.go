@@ -9,22 +9,27 @@ type breaker struct {
 	alarm      bool
 	probe      time.Time     // when it opens halfway
 	wait       time.Duration // until the next probe
+	after      time.Time     // the service does not want to be asked before
 	prober     uint64        // replay that is on its way to try
 }
 
-// serviceDown opens the breaker of a step. What waits in its queue is owed.
-func (m *Machine) serviceDown(c int, code string, alarm bool) {
+// serviceDown opens the breaker of a step because of what it answered. What waits in its queue is owed.
+func (m *Machine) serviceDown(c int, r Run) {
 	b := &m.states[c].breaker
+	if until := m.now.Add(r.After); r.After > 0 && until.After(b.after) {
+		b.after = until
+	}
 	switch {
 	case !b.open:
-		*b = breaker{open: true, wait: m.limits.ProbeAfter}
-		m.do(Breaker{Step: c, Open: true, Code: code, Alarm: alarm})
+		*b = breaker{open: true, wait: m.limits.ProbeAfter, after: b.after}
+		m.do(Breaker{Step: c, Open: true, Code: r.Code, Alarm: r.Alarm})
 	case b.half:
 		b.wait = min(2*b.wait, m.limits.ProbeAtMost)
-	default:
-		return // other calls of the same outage
+	default: // other calls of the same outage
+		m.heed(b)
+		return
 	}
-	b.code, b.alarm = code, alarm
+	b.code, b.alarm = r.Code, r.Alarm
 	m.shut(b)
 	st := &m.states[c]
 	queued := append(append(st.fresh, st.replays...), st.suspects...)
@@ -41,6 +46,15 @@ func (m *Machine) serviceDown(c int, code string, alarm bool) {
 func (m *Machine) shut(b *breaker) {
 	b.half, b.prober = false, 0
 	b.probe = m.now.Add(m.jitter(b.wait))
+	m.heed(b)
+}
+
+// heed puts the next probe off until the service wants to be asked again, and a little further, so that not all who were told the same
+// come at the same moment.
+func (m *Machine) heed(b *breaker) {
+	if b.probe.Before(b.after) {
+		b.probe = b.after.Add(time.Duration(m.rng.Int64N(int64(m.limits.ProbeAfter))))
+	}
 }
 
 // serviceUp closes the breaker of a step: it has answered.
@@ -78,7 +92,7 @@ func (m *Machine) horizon() time.Time {
 // quiet reports whether nothing is called at a step or waits for it.
 func (m *Machine) quiet(c int) bool {
 	st := &m.states[c]
-	return st.inFlight == 0 && len(st.fresh)+len(st.replays)+len(st.suspects) == 0
+	return st.inFlight+st.marking == 0 && len(st.fresh)+len(st.replays)+len(st.suspects) == 0
 }
 
 // unproved ends the replay that was on its way to try a service. If it has not come so far, the next one waits its time.

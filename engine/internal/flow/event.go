@@ -15,6 +15,7 @@ type Ref struct {
 // Row is what the machine has to know of a record.
 type Row struct {
 	ID       uint64    // hash of its identity; equal identities have equal hashes
+	Key      uint64    // hash of its ordering key; 0 = none
 	Size     int32     // bytes of its body
 	Deadline time.Time // after it what the record refers to is gone at the source; zero = never
 }
@@ -29,6 +30,9 @@ type Content interface {
 	NeedsBytes(step int, r Ref) bool
 	// About is the hash of the identity that the row is about; 0 = none.
 	About(step int, r Ref) uint64
+	// Announce tells of an Alias or a Receipt. It is done at once, because questions that depend on it may follow before the step of the
+	// machine has ended.
+	Announce(a Action)
 }
 
 // Event is something that happened.
@@ -64,6 +68,7 @@ const (
 	Passed
 	Retry
 	Reject
+	Held // sink: taken, and answered for good by the next flush
 )
 
 // Run is the outcome of Count rows of a call from First on.
@@ -76,6 +81,7 @@ type Run struct {
 	Due          time.Time
 	Cause, Code  string
 	Alarm        bool // the rows wait for a person
+	Unknown      bool // retry: it is not known whether it was done; matters where that is to happen once
 	Detail       string
 
 	about   uint64 // with CauseAbout
@@ -90,7 +96,8 @@ const (
 	Fine     Failure = iota
 	Died             // the process is gone: maybe killed by one of the rows
 	Refused          // it broke the protocol or fell silent
-	Canceled         // it never reached the process, or the engine stopped it
+	Canceled         // the engine stopped it
+	Unsent           // it never reached the process
 )
 
 // Returned ends a call.
@@ -173,6 +180,7 @@ type Call struct {
 	Rows    int
 	Final   bool // every row of it is past its deadline
 	Probe   bool
+	Flush   bool // the rows are all that the step holds, in the order in which it took them: it has them, and answers for them now
 	Attempt int
 	For     int // the owed step for whose sake alone the rows pass this one; -1 = for every step behind it
 }
@@ -183,13 +191,13 @@ type Part struct {
 	Rows  []int32
 }
 
-// Alias makes New out of rows of Of: they went past a transform unchanged.
+// Alias makes New out of rows of Of: they went past a transform unchanged. It is announced to Content.
 type Alias struct {
 	New, Of Batch
 	Rows    []int32 // nil = all
 }
 
-// Receipt announces what a sink says of a row of a lot's first batch.
+// Receipt says what a sink says of a row of a lot's first batch. It is announced to Content.
 type Receipt struct {
 	Lot   uint64
 	Root  int32
@@ -241,6 +249,7 @@ type Commit struct {
 	Parcels []Parcel
 	Drop    []uint64  // parcels that nothing refers to any more
 	Owing   []Holding // whole new values; one without groups is deleted
+	Marks   []Mark    // new values; one without tries is deleted
 	Facts   []Fact
 }
 
@@ -261,7 +270,17 @@ type Holding struct {
 	Step   int
 	Parcel uint64
 	IDs    []uint64 // of the parcel's rows
+	Keys   []uint64 // of the parcel's rows, where an ordered step has to know; else nil
+	Orders []uint64 // their places in line, with Keys
 	Groups []Group
+}
+
+// Mark says that a record was sent to a step alone and that nothing durable tells how that ended: an intent of a step whose effect is
+// once, or a strike against a record that may kill its plugin.
+type Mark struct {
+	Step  int
+	ID    uint64
+	Tries int
 }
 
 // Group is rows of a parcel that wait for the same thing.
@@ -309,4 +328,14 @@ const (
 	CauseDown     = "service down"
 	CauseDisabled = "step disabled"
 	CauseAbout    = "record delivered"
+	CauseOnce     = "to be sent once" // … alone, now that it is durable
 )
+
+// ours reports whether a cause is one that the machine gives and that nobody has to be told of.
+func ours(cause string) bool {
+	switch cause {
+	case CauseDown, CauseDisabled, CauseAbout, CauseOnce, CauseOrder:
+		return true
+	}
+	return false
+}

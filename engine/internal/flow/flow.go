@@ -20,6 +20,7 @@ package flow
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -44,10 +45,19 @@ type Machine struct {
 	idle     []place           // rows that may have no unit left
 	spoken   []spoken          // sinks that may have said all they had to of a row
 	owed     registry
-	replays  int // rows of replay lots in flight
+	marks    map[aboutKey]int // by step and identity: calls alone whose end nothing durable tells
+	pending  map[aboutKey]int // by step and key: rows that lots under way are about to leave owed, where order matters
+	credit   []credit         // by source
+	replays  int              // rows of replay lots in flight
 
-	lastLot, lastCall, lastParcel uint64
-	lastAlias                     Batch
+	lastLot, lastCall, lastParcel, lastOrder uint64
+	lastAlias                                Batch
+}
+
+// credit is the room of a source that is not used up.
+type credit struct {
+	rows  int
+	bytes int64
 }
 
 // place is a row of a lot's first batch.
@@ -75,7 +85,7 @@ func (b *batch) rootOf(row int32) int32 {
 }
 
 // New makes a machine that remembers what an earlier one left owed. No step is called before [Available] says that it can be.
-func New(c Config, content Content, owed []Holding, lastParcel uint64, now time.Time) *Machine {
+func New(c Config, content Content, owed []Holding, marks []Mark, lastParcel uint64, now time.Time) *Machine {
 	c.defaults()
 	m := &Machine{
 		graph: newGraph(c.Steps), limits: c.Limits, content: content, now: now,
@@ -83,6 +93,13 @@ func New(c Config, content Content, owed []Holding, lastParcel uint64, now time.
 		shared: map[Batch]int{}, lots: map[uint64]*lot{}, calls: map[uint64]*call{}, inFlight: map[uint64]*place{},
 		order: make([][]*lot, len(c.Steps)), drained: make([]bool, len(c.Steps)), states: make([]stepState, len(c.Steps)),
 		lastAlias: 1 << 63, lastParcel: lastParcel,
+		marks: map[aboutKey]int{}, pending: map[aboutKey]int{}, credit: make([]credit, len(c.Steps)),
+	}
+	for _, k := range marks {
+		m.marks[aboutKey{k.Step, k.ID}] = k.Tries
+	}
+	for _, c := range m.ordered {
+		m.states[c].line = lineOf{lines: map[uint64][]unit{}, units: map[unit]int32{}}
 	}
 	m.owed.init(m, owed)
 	return m
@@ -93,11 +110,17 @@ func (m *Machine) Start() []Action {
 	m.acts = nil
 	for i, s := range m.steps {
 		if s.Kind == Source && !s.Disabled {
-			m.do(Grant{Source: i, Rows: m.limits.FreshRows, Bytes: m.limits.FreshBytes})
+			m.grant(i, m.limits.FreshRows, m.limits.FreshBytes)
 		}
 	}
 	m.pump()
 	return m.acts
+}
+
+func (m *Machine) grant(source, rows int, bytes int64) {
+	m.credit[source].rows += rows
+	m.credit[source].bytes += bytes
+	m.do(Grant{Source: source, Rows: rows, Bytes: bytes})
 }
 
 // Step takes an event and returns what is to be done, in order. The slice is valid until the next call.
@@ -116,7 +139,7 @@ func (m *Machine) Step(now time.Time, e Event) []Action {
 	case Returned:
 		m.returned(e)
 	case Available:
-		m.states[e.Step].up = e.Up
+		m.available(e)
 	case Reconfigured:
 		m.reconfigured(e.Step)
 	case Committed:
@@ -137,11 +160,12 @@ func (m *Machine) pump() {
 	m.replay()
 	for again := true; again; {
 		m.wake()
+		m.lineUp()
 		again = false
 		for c := range m.states {
 			again = m.dispatch(c) || again
 		}
-		again = again || len(m.spoken) > 0
+		again = again || len(m.spoken) > 0 || slices.ContainsFunc(m.ordered, func(c int) bool { return m.states[c].line.stale })
 	}
 	m.release()
 }
@@ -150,6 +174,10 @@ func (m *Machine) do(a Action) { m.acts = append(m.acts, a) }
 
 func (m *Machine) arrived(e Arrived) {
 	m.drained[e.Source] = e.Drained
+	m.credit[e.Source].rows -= len(e.Rows)
+	for _, r := range e.Rows {
+		m.credit[e.Source].bytes -= int64(r.Size)
+	}
 	l := m.newLot(e.Source, len(e.Rows))
 	l.first = m.newBatch(e.Batch, l, e.Source, e.Rows)
 	if e.Lot != nil {
@@ -161,6 +189,14 @@ func (m *Machine) arrived(e Arrived) {
 		return
 	}
 	m.begin(l)
+}
+
+// available notes whether a step can be called. What a process held is gone with it.
+func (m *Machine) available(e Available) {
+	m.states[e.Step].up = e.Up
+	if !e.Up {
+		m.takeBack(e.Step)
+	}
 }
 
 // reconfigured makes due what a step owes, and what lots under way are about to leave owed there.
@@ -202,6 +238,10 @@ func (m *Machine) begin(l *lot) {
 	for i, r := range l.first.rows {
 		places[i] = place{l, int32(i)}
 		m.inFlight[r.ID] = &places[i]
+	}
+	l.begun = true
+	for _, c := range m.ordered {
+		m.states[c].line.stale = true
 	}
 	l.units++ // held until everything is offered
 	m.offer(l.first, nil, m.consumers[l.source], false)

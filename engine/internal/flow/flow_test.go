@@ -3,7 +3,6 @@ package flow
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 )
@@ -17,18 +16,6 @@ func wantsArchive(step string, r rec) bool {
 	}
 	return true
 }
-
-// media makes the file of a record, unless it has none.
-func media(r rec) rec {
-	if r.file {
-		r.bytes, r.outcome, r.copies = true, "", r.copies+1
-	}
-	return r
-}
-
-func ok(r rec) answer { return answer{Run: Run{Verdict: Done}, out: r} }
-
-func down(code string) answer { return answer{Run: Run{Verdict: Retry, Down: true, Code: code}} }
 
 func TestEverythingIsDelivered(t *testing.T) {
 	w := newWorld(t, archive(), records(2345))
@@ -392,7 +379,7 @@ func TestRestartWithOwedEntriesOfARenamedStep(t *testing.T) {
 		for i := range h.Groups {
 			h.Groups[i].Door++
 		}
-		w.disk.holdings["rows"+strings.TrimPrefix(k, "raw")] = h
+		w.disk.holdings[owingKey{"rows", k.parcel}] = h
 	}
 	away = false
 	w.start()

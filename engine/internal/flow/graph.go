@@ -30,6 +30,15 @@ type Step struct {
 	Probes     bool
 	Process    int // steps of one process share a number above 0; 0 = a process of its own
 
+	Ordered bool // records of one key go one after the other, in the order in which they came
+	Once    bool // effect = once: called for one record that the state owes, with its intent durable first
+	Resend  bool // … and called again when it is not known how a call ended; otherwise its record is dead
+
+	Holds     bool          // sink: may answer Held, and is told when to flush what it holds
+	HoldRows  int           // flush when it holds so many rows; 0 = 10,000
+	HoldBytes int64         // … or body bytes; 0 = 64 MiB
+	HoldFor   time.Duration // … or when it has held a row for so long; 0 = a minute
+
 	MaxRows     int           // rows per call; 0 = 500
 	MaxBytes    int64         // body bytes per call; 0 = 512 KiB
 	MaxInFlight int           // calls at once; 0 = 2
@@ -47,6 +56,7 @@ type Limits struct {
 	Rescue      time.Duration // so long before its deadline a file that a sink still owes is fetched and kept; 0 = 24 h
 	ProbeAfter  time.Duration // an open breaker probes after this; 0 = 5 s
 	ProbeAtMost time.Duration // … and at most this, doubling; 0 = 5 min
+	Brief       bool          // the run ends when nothing is left to do: what is held is flushed as soon as nothing more is on its way
 	Until       time.Time     // what falls due later is left owed, and no breaker probes any more; zero = never
 }
 
@@ -72,6 +82,12 @@ func (c *Config) defaults() {
 		set(&s.MaxInFlight, 2)
 		set(&s.Tries, 3)
 		set(&s.Within, 30*time.Second)
+		set(&s.HoldRows, 10_000)
+		set(&s.HoldBytes, 64<<20)
+		set(&s.HoldFor, time.Minute)
+		if s.Once {
+			s.MaxRows = 1
+		}
 	}
 }
 
@@ -94,6 +110,9 @@ type graph struct {
 	also      [][]int // by sink: the steps chained behind it, and behind those
 	mates     [][]int // steps of the same process, the step itself among them
 	awaited   []bool  // sinks that stand in somebody's chained list
+	ordered   []int   // steps that are Ordered
+	holders   [][]int // by ordered step: those that hold back its keys while they owe
+	keyed     []bool  // they, for any step
 }
 
 // bits is a set of steps.
@@ -113,6 +132,7 @@ func newGraph(steps []Step) *graph {
 	g := &graph{
 		steps: steps, consumers: make([][]int, n), above: make([]bits, n), below: make([]bits, n), maker: make([]int, n),
 		chained: make([][]int, n), others: make([][]int, n), also: make([][]int, n), awaited: make([]bool, n), mates: make([][]int, n),
+		holders: make([][]int, n), keyed: make([]bool, n),
 	}
 	for i, s := range steps {
 		for j := range steps {
@@ -152,6 +172,15 @@ func newGraph(steps []Step) *graph {
 			g.awaited[a] = true
 		}
 	}
+	for i, s := range steps {
+		if s.Ordered {
+			g.ordered = append(g.ordered, i)
+			g.holders[i] = g.holdersOf(i)
+			for _, h := range g.holders[i] {
+				g.keyed[h] = true
+			}
+		}
+	}
 	for i := n - 1; i >= 0; i-- {
 		for _, c := range g.consumers[i] {
 			g.below[i].or(g.below[c])
@@ -159,6 +188,24 @@ func newGraph(steps []Step) *graph {
 		}
 	}
 	return g
+}
+
+// holdersOf lists the steps whose entries hold back the keys of an ordered step: itself, the transforms before it, and the sinks whose
+// entries carry it.
+func (g *graph) holdersOf(step int) []int {
+	list := []int{step}
+	for _, a := range g.chained[step] {
+		if !g.steps[a].OnOwedPass {
+			list = append(list, g.holdersOf(a)...)
+		}
+	}
+	for u, s := range g.steps {
+		if s.Kind == Transform && g.above[step].has(u) {
+			list = append(list, u)
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // paths is the set of steps to run when rows stand at the door of door and target is owed, with the steps chained behind it.

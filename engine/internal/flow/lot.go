@@ -25,6 +25,14 @@ type lot struct {
 	spread float64 // of its back-off, around 1
 	stale  bits    // steps whose configuration has changed since it began
 
+	begun  bool
+	before map[int][]int32    // by ordered step and row: units at the steps before it
+	lined  map[int]int32      // by ordered step: rows up to here have taken their places there
+	parked map[waitKey][]unit // by ordered step and row: units that have not
+
+	marked *marked    // the lot is about this one's mark alone
+	unmark []aboutKey // marks that this lot ends or changes
+
 	replay *replay
 }
 
@@ -58,6 +66,15 @@ func (m *Machine) newLot(source, n int) *lot {
 			}
 			l.left[sink], l.state[sink] = make([]int32, n), make([]State, n)
 		}
+	}
+	for _, c := range m.ordered {
+		if source < 0 {
+			break
+		}
+		if l.before == nil {
+			l.before, l.lined, l.parked = map[int][]int32{}, map[int]int32{}, map[waitKey][]unit{}
+		}
+		l.before[c] = make([]int32, n)
 	}
 	m.lots[l.id] = l
 	return l
@@ -102,6 +119,16 @@ func (m *Machine) open(step int, b *batch, rows []int32) {
 			}
 		}
 	}
+	for c, before := range l.before {
+		if m.above[c].has(step) {
+			for _, row := range rows {
+				before[b.rootOf(row)]++
+			}
+		}
+	}
+	if m.steps[step].Ordered {
+		m.inLine(step, b, rows)
+	}
 }
 
 // close ends units; rows that waited for a sink may go on.
@@ -126,6 +153,17 @@ func (m *Machine) close(step int, b *batch, rows []int32) {
 				m.spoken = append(m.spoken, spoken{l, sink, root})
 			}
 		}
+	}
+	for c, before := range l.before {
+		if m.above[c].has(step) {
+			for _, row := range rows {
+				before[b.rootOf(row)]--
+			}
+			m.states[c].line.stale = true
+		}
+	}
+	if m.steps[step].Ordered {
+		m.outOfLine(step, b, rows)
 	}
 	l.units -= n - 1 // one is kept as a hold, so that the lot ends in one place
 	m.unhold(l)
@@ -185,6 +223,6 @@ func (m *Machine) settleState(sink int, l *lot, root int32, s State) {
 	}
 	if st := l.state[sink]; s > st[root] {
 		st[root] = s
-		m.do(Receipt{Lot: l.id, Root: root, Sink: sink, State: s})
+		m.content.Announce(Receipt{Lot: l.id, Root: root, Sink: sink, State: s})
 	}
 }

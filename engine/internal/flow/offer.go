@@ -6,6 +6,12 @@ func (m *Machine) offer(b *batch, rows []int32, steps []int, waiting bool) {
 		if len(m.steps[c].After) > 0 != waiting || !b.lot.allows(c) {
 			continue
 		}
+		if m.steps[c].Ordered {
+			for i := range count(b, rows) {
+				m.approach(c, b, pick(rows, i))
+			}
+			continue
+		}
 		if !waiting {
 			m.admit(c, b, rows)
 			continue
@@ -39,7 +45,7 @@ func (m *Machine) await(c int, b *batch, row int32) {
 			return
 		}
 	}
-	if len(m.others[c]) > 0 {
+	if len(m.others[c]) > 0 && !m.steps[c].Disabled { // that one sends nothing: it must not be waited for in turn
 		id, at := b.rows[row].ID, &place{l, root}
 		if m.steps[c].About {
 			id = m.content.About(c, Ref{b.id, row})
@@ -53,7 +59,7 @@ func (m *Machine) await(c int, b *batch, row int32) {
 				m.wait(at, a, waiter{c, b, row})
 				return
 			}
-			if m.owed.owes(a, id) || at != nil && at.lot.owed[aboutKey{a, id}] {
+			if m.owed.blocks(a, id) || at != nil && at.lot.owed[aboutKey{a, id}] {
 				m.owe(c, b, row, Run{Verdict: Retry, Cause: CauseAbout, about: id, aboutAt: a})
 				return
 			}
@@ -83,7 +89,7 @@ func (m *Machine) carries(l *lot, sink int, id uint64) bool {
 	if l.allows(sink) {
 		return l.owed[aboutKey{sink, id}]
 	}
-	return m.owed.owes(sink, id)
+	return m.owed.blocks(sink, id)
 }
 
 // wait opens a unit for a row that waits until no unit of another row is left at a sink or before it.
@@ -97,6 +103,7 @@ func (m *Machine) wait(at *place, sink int, w waiter) {
 func (m *Machine) admit(c int, b *batch, rows []int32) {
 	s, st := &m.steps[c], &m.states[c]
 	n := count(b, rows)
+	once := s.Once && (b.lot.replay == nil || b.lot.replay.step != c)
 	var wanted, past []int32
 	for i := range n {
 		row := pick(rows, i)
@@ -118,6 +125,8 @@ func (m *Machine) admit(c int, b *batch, rows []int32) {
 		case !ok, s.Disabled:
 			past = append(past, row)
 			m.delivered(c, b.lot, b, row)
+		case once: // it must be durable that it is to be done before anybody does it
+			m.owe(c, b, row, Run{Verdict: Retry, Cause: CauseOnce})
 		default:
 			wanted = append(wanted, row)
 		}
@@ -148,7 +157,7 @@ func (m *Machine) pastBy(c int, b *batch, rows []int32) {
 	for i, row := range rows {
 		o.rows[i], o.root[i] = b.rows[row], b.rootOf(row)
 	}
-	m.do(a)
+	m.content.Announce(a)
 	m.share(a.New, b.lot)
 	b.lot.units++
 	m.offer(o, nil, m.consumers[c], false)

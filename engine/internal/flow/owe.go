@@ -21,7 +21,9 @@ type owing struct {
 	id         uint64
 	group      Group
 	keep       bool
-	bytes      bool // there were bytes for the step, or are to be
+	bytes      bool   // there were bytes for the step, or are to be
+	unit       unit   // the row at the step
+	place      uint64 // in line, where order matters
 }
 
 // owe leaves a row owed by a step. Its unit is closed by the caller.
@@ -32,24 +34,25 @@ func (m *Machine) owe(step int, b *batch, row int32, r Run) {
 	here := m.needsBytes(step, ref)
 	bytes := here || r.Code == CodeNeedBytes || r.Cause == CauseDisabled // nobody has asked for what a disabled step would take
 	deadline := b.rows[row].Deadline
-	o := owing{step: step, door: step, at: ref, last: ref, facts: ref, root: root, id: b.rows[row].ID, bytes: bytes}
+	o := owing{step: step, door: step, at: ref, last: ref, facts: ref, root: root, id: b.rows[row].ID, unit: unit{b, row}}
 	if bytes {
 		m.climb(&o, b, row)
 	}
+	o.bytes = bytes && (here || o.door != step) // who only misses them replaces nobody who will bring them
 	if r.Code == CodeNeedBytes && !here && (rp != nil && rp.final || o.door == step && !m.coming(step, o.id, deadline)) {
 		m.reject(step, b, row, r.Code, r.Detail) // who could bring them has been asked for the last time, or cannot be asked
 		return
 	}
 
 	m.states[step].Stats.Owed++
-	if m.awaited[step] {
+	if m.awaited[step] && r.Cause != CauseDisabled {
 		l.owed[aboutKey{step, o.id}] = true
 	}
 	g := Group{Cause: r.Cause, Code: r.Code, Since: m.now, Detail: r.Detail, About: r.about, AboutAt: r.aboutAt}
 	if r.Down {
 		g.Cause = CauseDown
 	}
-	g.Raised = r.Alarm || g.Cause != "" && g.Cause != CauseDown && g.Cause != CauseDisabled && g.Cause != CauseAbout
+	g.Raised = r.Alarm || g.Cause != "" && !ours(g.Cause)
 	o.keep = here && g.Cause != CauseDisabled && !(again && rp.kept) &&
 		(o.door == step || s.Kind == Sink && !deadline.IsZero() && !m.now.Before(deadline.Add(-m.limits.Rescue)))
 
@@ -81,7 +84,7 @@ func (m *Machine) owe(step int, b *batch, row int32, r Run) {
 	if raised {
 		l.facts = append(l.facts, Fact{Step: step, Ref: ref, Code: r.Code, Cause: g.Cause, Alarm: r.Alarm})
 	}
-	l.leave(o)
+	m.leave(l, o)
 }
 
 // needsBytes reports whether a step, or one that its entry would carry, wants files of a row whose bytes are here.
@@ -96,7 +99,10 @@ func (m *Machine) coming(step int, id uint64, deadline time.Time) bool {
 	return maker >= 0 && (m.now.Before(deadline) || m.owed.has(maker, id))
 }
 
-func (l *lot) leave(o owing) {
+func (m *Machine) leave(l *lot, o owing) {
+	if k := o.lineKey(m); k.id != 0 {
+		m.pending[k]++
+	}
 	if o.keep {
 		if l.keeps == nil {
 			l.keeps = map[int32]bool{}
@@ -104,6 +110,14 @@ func (l *lot) leave(o owing) {
 		l.keeps[o.root] = true
 	}
 	l.owe = append(l.owe, o)
+}
+
+// lineKey is the line that an owed row is about to hold back, if it does.
+func (o *owing) lineKey(m *Machine) aboutKey {
+	if !m.keyed[o.step] || o.group.Dead || o.group.Revisit {
+		return aboutKey{}
+	}
+	return aboutKey{o.step, o.unit.key()}
 }
 
 // stay leaves the entry that a replay works on as it is, but for what it waits for now.
@@ -117,6 +131,9 @@ func (m *Machine) stay(l *lot, step int, root int32, g Group, r Run) {
 	if step == rp.step && g.Cause != "" { // trouble on the way to it has causes of its own: such a row waits for its time
 		s.Cause, s.About, s.AboutAt = g.Cause, g.About, g.AboutAt
 		s.Due = m.dueOf(l, s, s.Door != rp.step, 0)
+		if s.Cause == CauseOrder {
+			s.Tries = rp.group.Tries // it was not tried
+		}
 	}
 	s.Raised = rp.group.Raised || g.Raised
 	if g.Raised && !rp.group.Raised {
@@ -204,7 +221,8 @@ func (m *Machine) revisit(step int, b *batch, rows []int32, out *batch, outRows 
 		if l.replay.passing(m, step) && m.owed.has(step, b.rows[row].ID) {
 			continue // it has its plan
 		}
-		o := owing{step: step, door: step, at: Ref{b.id, row}, last: Ref{b.id, row}, root: b.rootOf(row), id: b.rows[row].ID, bytes: true}
+		o := owing{step: step, door: step, at: Ref{b.id, row}, last: Ref{b.id, row}, root: b.rootOf(row), id: b.rows[row].ID, bytes: true,
+			unit: unit{b, row}}
 		o.facts = o.at
 		for _, i := range outRows {
 			if out.fromRow[i] == row {
@@ -224,7 +242,7 @@ func (m *Machine) revisit(step int, b *batch, rows []int32, out *batch, outRows 
 			after = l.backoff(tries + 1)
 		}
 		o.group.Due = m.before(o.group, m.now.Add(after))
-		l.leave(o)
+		m.leave(l, o)
 	}
 }
 
@@ -243,12 +261,12 @@ func (m *Machine) reject(step int, b *batch, row int32, code, detail string) {
 		rp.stays[root] = d
 		return
 	}
-	o := owing{step: step, door: step, at: ref, last: ref, facts: ref, root: root, id: b.rows[row].ID}
+	o := owing{step: step, door: step, at: ref, last: ref, facts: ref, root: root, id: b.rows[row].ID, unit: unit{b, row}}
 	o.group = Group{Dead: true, Code: code, Detail: detail, Since: m.now, Raised: true}
 	if o.bytes = m.needsBytes(step, ref); o.bytes {
 		m.climb(&o, b, row)
 	}
-	l.leave(o)
+	m.leave(l, o)
 }
 
 // delivered notes that a row has left a step for good: an older entry of its identity there is settled with it.

@@ -13,12 +13,14 @@ type registry struct {
 	parcels map[uint64]int // holdings that refer to a parcel
 	timed   timeline
 	abouts  map[aboutKey][]*group
+	freed   []aboutKey // by step and key: lines that an entry has left
 }
 
 type stepOwed struct {
 	holdings map[uint64]*holding // by parcel
 	byID     map[uint64]entry    // by identity; dead letters are not in it
 	ready    []*group            // may be replayed now, oldest first
+	lines    map[uint64][]placed // by key, where order matters
 	rows     int
 	dead     int
 }
@@ -38,6 +40,8 @@ type holding struct {
 	step   int
 	parcel uint64
 	ids    []uint64
+	keys   []uint64 // with orders where order matters, else nil
+	orders []uint64
 	groups []*group
 }
 
@@ -53,33 +57,49 @@ type group struct {
 func (o *registry) init(m *Machine, owed []Holding) {
 	*o = registry{m: m, steps: make([]stepOwed, len(m.steps)), parcels: map[uint64]int{}, abouts: map[aboutKey][]*group{}}
 	for i := range o.steps {
-		o.steps[i] = stepOwed{holdings: map[uint64]*holding{}, byID: map[uint64]entry{}}
+		o.steps[i] = stepOwed{holdings: map[uint64]*holding{}, byID: map[uint64]entry{}, lines: map[uint64][]placed{}}
 	}
 	slices.SortFunc(owed, func(a, b Holding) int { return int(int64(a.Parcel) - int64(b.Parcel)) })
 	var all []*group
 	for _, h := range owed {
 		for _, g := range h.Groups {
-			ng := o.add(h.Step, h.Parcel, h.IDs, g)
+			to := o.holding(h.Step, h.Parcel, h.IDs, h.Keys)
+			if to.orders != nil && h.Orders != nil {
+				copy(to.orders, h.Orders)
+				m.lastOrder = max(m.lastOrder, slices.Max(h.Orders))
+			}
+			ng := o.add(to, g)
 			ng.live = true
 			all = append(all, ng)
 		}
 	}
 	for _, g := range all { // what they waited for may have come while no engine ran: asking is cheap
-		if g.Cause != "" && !(g.Cause == CauseAbout && o.owes(g.AboutAt, g.About)) {
+		if g.Cause != "" && !(g.Cause == CauseAbout && o.blocks(g.AboutAt, g.About)) {
 			o.makeReady(g)
 		}
 	}
 }
 
-// add registers a group; its rows replace older entries of their identities, which must have been removed before.
-func (o *registry) add(step int, parcel uint64, ids []uint64, g Group) *group {
+// holding is what a step owes of a parcel, made if it is not there.
+func (o *registry) holding(step int, parcel uint64, ids, keys []uint64) *holding {
 	s := &o.steps[step]
 	h := s.holdings[parcel]
 	if h == nil {
 		h = &holding{step: step, parcel: parcel, ids: ids}
+		if o.m.keyed[step] {
+			if h.keys = keys; keys == nil {
+				h.keys = make([]uint64, len(ids)) // from before the step was ordered
+			}
+			h.orders = make([]uint64, len(ids))
+		}
 		s.holdings[parcel] = h
 		o.parcels[parcel]++
 	}
+	return h
+}
+
+// add registers a group; its rows replace older entries of their identities, which must have been removed before.
+func (o *registry) add(h *holding, g Group) *group {
 	ng := &group{Group: g, h: h}
 	h.groups = append(h.groups, ng)
 	o.enter(ng)
@@ -96,6 +116,9 @@ func (o *registry) enter(g *group) {
 	s.rows += len(g.Rows)
 	for _, row := range g.Rows {
 		s.byID[g.h.ids[row]] = entry{g.h, row}
+		if o.lined(g) {
+			o.line(g.h, row)
+		}
 	}
 	o.await(g)
 }
@@ -114,6 +137,18 @@ func (o *registry) await(g *group) {
 	}
 }
 
+// unawait forgets that a group waits for a record.
+func (o *registry) unawait(g *group) {
+	if g.Cause != CauseAbout {
+		return
+	}
+	k := aboutKey{g.AboutAt, g.About}
+	o.abouts[k] = slices.DeleteFunc(o.abouts[k], func(x *group) bool { return x == g })
+	if len(o.abouts[k]) == 0 {
+		delete(o.abouts, k)
+	}
+}
+
 // leave is the opposite of enter, for rows of a group that are no longer owed there.
 func (o *registry) leave(g *group, rows []uint32) {
 	s := &o.steps[g.h.step]
@@ -123,6 +158,9 @@ func (o *registry) leave(g *group, rows []uint32) {
 	}
 	s.rows -= len(rows)
 	for _, row := range rows {
+		if o.lined(g) {
+			o.unline(g.h, row)
+		}
 		if id := g.h.ids[row]; s.byID[id] == (entry{g.h, row}) {
 			delete(s.byID, id)
 		}
@@ -135,8 +173,19 @@ func (o *registry) has(step int, id uint64) bool {
 }
 
 // owes reports whether a step owes a record, itself or because a sink that it waits for does.
-func (o *registry) owes(step int, id uint64) bool {
-	return o.has(step, id) || slices.ContainsFunc(o.m.chained[step], func(a int) bool { return !o.m.steps[a].OnOwedPass && o.owes(a, id) })
+func (o *registry) owes(step int, id uint64) bool { return o.has(step, id) || o.carried(step, id) }
+
+// carried reports whether an entry of a sink is to bring a record to a step.
+func (o *registry) carried(step int, id uint64) bool {
+	return slices.ContainsFunc(o.m.chained[step], func(a int) bool { return !o.m.steps[a].OnOwedPass && o.blocks(a, id) })
+}
+
+// blocks reports whether those who wait for a sink have to wait. Nobody waits for what a disabled one owes itself: that may be for ever.
+func (o *registry) blocks(sink int, id uint64) bool {
+	if o.m.steps[sink].Disabled {
+		return o.carried(sink, id)
+	}
+	return o.owes(sink, id)
 }
 
 // wantsBytes reports whether a step owes a record for the sake of bytes, which are kept or made again.
@@ -216,7 +265,7 @@ func (o *registry) probe(step int) {
 			continue
 		}
 		for _, g := range h.groups {
-			if g.live && !g.Dead && g.lot == nil && len(g.Rows) > 0 && g.awaitsService() {
+			if g.live && !g.Dead && g.lot == nil && len(g.Rows) > 0 && g.awaitsService() && !o.inLine(g) {
 				oldest = g
 				break
 			}
@@ -230,7 +279,7 @@ func (o *registry) probe(step int) {
 // reconfigured makes ready what may now have another answer: the configuration of a step has changed.
 func (o *registry) reconfigured(step int) {
 	o.each(step, func(g *group) {
-		if g.Cause != CauseAbout && !g.Revisit {
+		if g.Cause != CauseAbout && (!g.Revisit || g.Cause != "") { // a second time that met a cause waits for that
 			o.makeReady(g)
 		}
 	})
@@ -239,7 +288,7 @@ func (o *registry) reconfigured(step int) {
 // look makes ready what waited for a record that a sink does not owe any more.
 func (o *registry) look(k aboutKey) {
 	list, ok := o.abouts[k]
-	if !ok || o.owes(k.step, k.id) {
+	if !ok || o.blocks(k.step, k.id) {
 		return
 	}
 	for _, g := range list {

@@ -16,6 +16,10 @@ type stepState struct {
 	proving  bool    // such a call is under way
 	turn     bool    // the replays are next
 	inFlight int     // calls
+	marking  int     // items whose marks are on their way to the disk
+	held     heldRows
+	flushing bool // what it is sent meanwhile would be held with the rows of the flush, or with the next ones: nobody could tell
+	line     lineOf
 	breaker  breaker
 
 	Stats Stats
@@ -33,10 +37,11 @@ type item struct {
 	at      time.Time // not before; zero = now
 	failed  time.Time // first in-line failure
 	tries   int
-	strikes int
 	attempt int
 	final   bool
 	probe   bool
+	alone   bool // suspected since an earlier engine
+	marked  bool // its mark is durable
 }
 
 func (it *item) row(i int32) int32 { return pick(it.rows, i) }
@@ -48,7 +53,9 @@ type call struct {
 	parts    []part
 	answered []bool
 	left     int
+	rows     int
 	probe    bool
+	flush    bool
 	suspect  bool
 	outs     map[outKey]*batch
 }
@@ -72,9 +79,19 @@ func (m *Machine) push(c int, it *item) {
 		m.owedDown(c, it)
 		return
 	}
-	if it.b.lot.replay != nil {
+	if it = m.apart(c, it); it != nil {
+		m.queue(c, it)
+	}
+}
+
+func (m *Machine) queue(c int, it *item) {
+	st := &m.states[c]
+	switch {
+	case it.alone && !m.steps[c].Ordered:
+		st.suspects = append(st.suspects, it)
+	case it.b.lot.replay != nil:
 		st.replays = append(st.replays, it)
-	} else {
+	default:
 		st.fresh = append(st.fresh, it)
 	}
 }
@@ -91,6 +108,7 @@ func (m *Machine) suspect(c int, it *item) {
 
 // owedDown owes the rows of an item because the service of its step is down.
 func (m *Machine) owedDown(c int, it *item) {
+	m.withdraw(c, it)
 	rows := make([]int32, it.n)
 	for i := range it.n {
 		rows[i] = it.row(i)
@@ -103,24 +121,34 @@ func (m *Machine) owedDown(c int, it *item) {
 // gets one call at a time, of suspects alone, so that it is known who kills it.
 func (m *Machine) dispatch(c int) bool {
 	st := &m.states[c]
-	if !st.up || st.breaker.open && (!st.breaker.half || st.inFlight > 0) {
+	if !st.up || st.flushing {
 		return false
+	}
+	if called, wait := m.flush(c); called || wait {
+		return called
+	}
+	if st.breaker.open && (!st.breaker.half || st.inFlight+st.marking > 0) {
+		return false
+	}
+	yielded := false
+	for m.yield(c) { // each time others become the first of their lines
+		yielded = true
 	}
 	suspects, calls := false, 0
 	for _, mate := range m.mates[c] {
 		suspects = suspects || m.states[mate].proving || len(m.states[mate].suspects) > 0
-		calls += m.states[mate].inFlight
+		calls += m.states[mate].inFlight + m.states[mate].marking
 	}
 	switch {
 	case suspects && (calls > 0 || len(st.suspects) == 0):
-		return false
+		return yielded
 	case suspects:
 		it := st.suspects[0]
 		st.suspects, st.proving = st.suspects[1:], true
 		m.call(c, []*item{it}, true)
 		return true
-	case st.inFlight >= m.steps[c].MaxInFlight:
-		return false
+	case st.inFlight+st.marking >= m.steps[c].MaxInFlight:
+		return yielded
 	}
 	queues := [...]*[]*item{&st.fresh, &st.replays}
 	if st.turn {
@@ -134,7 +162,7 @@ func (m *Machine) dispatch(c int) bool {
 			return true
 		}
 	}
-	return false
+	return yielded
 }
 
 // take gathers items of a queue for one call, as many as fit together. It takes nothing while a fuller call is worth waiting for.
@@ -145,7 +173,7 @@ func (m *Machine) take(c int, q []*item) (items, rest []*item) {
 	var bytes int64
 	full := false
 	for _, it := range q {
-		if full || it.at.After(m.now) || head != nil && !it.goesWith(head) {
+		if full || it.at.After(m.now) || head != nil && !it.goesWith(head) || !m.first(c, it) {
 			rest = append(rest, it)
 			continue
 		}
@@ -223,14 +251,23 @@ func (m *Machine) filling(c int) bool {
 	return false
 }
 
-// call sends items to a step.
+// call sends items to a step, or makes their marks durable first.
 func (m *Machine) call(c int, items []*item, suspect bool) {
-	m.lastCall++
-	k := &call{id: m.lastCall, step: c, suspect: suspect, probe: items[0].probe}
-	a := Call{ID: k.id, Step: c, Final: items[0].final, Probe: items[0].probe, Attempt: items[0].attempt, For: -1}
+	if m.needsMark(c, items[0], suspect) {
+		m.mark(c, items[0], suspect)
+		return
+	}
+	a := Call{Final: items[0].final, Probe: items[0].probe, Attempt: items[0].attempt, For: -1}
 	if r := items[0].b.lot.replay; r.passing(m, c) {
 		a.For = r.step
 	}
+	m.send(c, items, a, suspect)
+}
+
+func (m *Machine) send(c int, items []*item, a Call, suspect bool) {
+	m.lastCall++
+	k := &call{id: m.lastCall, step: c, suspect: suspect, probe: a.Probe, flush: a.Flush}
+	a.ID, a.Step = k.id, c
 	for _, it := range items {
 		k.parts = append(k.parts, part{it, int32(k.left)})
 		p := Part{Batch: it.b.id, Rows: it.rows}
@@ -241,7 +278,7 @@ func (m *Machine) call(c int, items []*item, suspect bool) {
 		k.left += int(it.n)
 	}
 	k.answered = make([]bool, k.left)
-	a.Rows = k.left
+	k.rows, a.Rows = k.left, k.left
 	m.calls[k.id] = k
 	m.states[c].inFlight++
 	m.do(a)
@@ -259,6 +296,9 @@ func (m *Machine) Next() time.Time {
 		st, s := &m.states[c], &m.steps[c]
 		if st.breaker.open && !st.breaker.half {
 			at(st.breaker.probe)
+		}
+		if st.held.rows > 0 {
+			at(st.held.since.Add(s.HoldFor))
 		}
 		for _, q := range [][]*item{st.fresh, st.replays} {
 			for _, it := range q {

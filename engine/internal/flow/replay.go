@@ -33,12 +33,9 @@ func (m *Machine) replay() {
 		queue := s.ready
 		s.ready = nil
 		var later []*group
-		for i, g := range queue {
-			if m.replays >= m.limits.ReplayRows {
-				later = append(later, queue[i:]...)
-				break
-			}
-			switch {
+		i := 0
+		for ; i < len(queue) && m.replays < m.limits.ReplayRows; i++ {
+			switch g := queue[i]; {
 			case g.lot != nil || g.Dead || len(g.Rows) == 0:
 				g.ready = false
 			case !g.live:
@@ -49,12 +46,19 @@ func (m *Machine) replay() {
 				later = append(later, g)
 			}
 		}
-		s.ready = append(later, s.ready...)
+		// What stays goes back in its place, before what has not been looked at: after an outage a hundred thousand groups may stand here,
+		// and this runs with every event.
+		i -= copy(queue[i-len(later):i], later)
+		clear(queue[:i]) // the array lives on
+		s.ready = append(queue[i:], s.ready...)
 	}
 }
 
 // startReplay takes rows of a group on their way. It reports false when none can go now because another lot works on the same records.
 func (m *Machine) startReplay(g *group) bool {
+	if !m.owed.inOrder(g) {
+		return true
+	}
 	var rows []uint32
 	limit := min(m.steps[g.h.step].MaxRows, m.limits.ReplayRows)
 	for _, row := range g.Rows {
@@ -136,7 +140,7 @@ func (m *Machine) receipts(l *lot, said map[int][]State) {
 		for root, s := range said[sink] {
 			if s >= StateKept && !m.owed.owes(sink, l.first.rows[root].ID) {
 				l.state[sink][root] = StateDelivered
-				m.do(Receipt{Lot: l.id, Root: int32(root), Sink: sink, State: StateDelivered})
+				m.content.Announce(Receipt{Lot: l.id, Root: int32(root), Sink: sink, State: StateDelivered})
 			}
 		}
 	}
@@ -175,11 +179,7 @@ func (m *Machine) probed(c *call, p part, rows []int32, r Run) {
 		m.close(c.step, p.b, rows)
 		// Steps chained to the sink see the record as it stood behind the transforms.
 		for _, also := range m.also[c.step] {
-			if l.allows(also) {
-				for _, row := range rows {
-					m.await(also, p.b, row)
-				}
-			}
+			m.offer(p.b, rows, []int{also}, true)
 		}
 	case r.Verdict == Retry && r.Down:
 		for _, row := range rows {

@@ -7,11 +7,6 @@ import (
 	"time"
 )
 
-// retry is an answer that asks for a row again after d.
-func retry(d time.Duration, code string) answer {
-	return answer{Run: Run{Verdict: Retry, After: d, Code: code}}
-}
-
 // withFiles gives every record a file.
 func withFiles(rs []rec, large bool) []rec {
 	for i := range rs {
@@ -46,17 +41,6 @@ func TestAnEntryThatFallsDueDuringAnOutageIsNotForgotten(t *testing.T) {
 		t.Errorf("the log took %v, want three records", ids(w.done["log"]))
 	}
 	w.clean()
-}
-
-// object is a graph whose sinks take the record itself: what they owe stands at their own door.
-func object() []Step {
-	return []Step{
-		0: {Address: "chat", Kind: Source},
-		1: {Address: "parse", Kind: Transform, Inputs: []int{0}},
-		2: {Address: "s3", Kind: Sink, Inputs: []int{1}},
-		3: {Address: "row", Kind: Sink, Inputs: []int{1}, After: []int{2}},
-		4: {Address: "mail", Kind: Sink, Inputs: []int{1}, After: []int{3}},
-	}
 }
 
 func TestStepsBehindASinkRunWhenItHasDelivered(t *testing.T) {

@@ -30,6 +30,7 @@ func (m *Machine) settle(l *lot) {
 	if l.source >= 0 {
 		s.commit.Source, s.commit.Batch = l.source, l.first.id
 	}
+	s.places(l)
 	for _, g := range l.gone {
 		if old := s.supersede(g.step, g.id, l, g.bytes); old != nil && old.Raised {
 			s.commit.Facts = append(s.commit.Facts, Fact{Step: g.step, Ref: g.ref, Code: old.Code, Cause: old.Cause, Recovered: true})
@@ -39,6 +40,7 @@ func (m *Machine) settle(l *lot) {
 		s.worked(l)
 	}
 	s.store(l)
+	s.commit.Marks = m.unmarked(l)
 	m.unproved(l)
 	s.end()
 }
@@ -50,6 +52,7 @@ func (s *settlement) end() {
 		s.write(h)
 	}
 	m.do(s.commit)
+	m.owed.next()
 	for _, k := range s.sinks {
 		m.owed.look(k)
 		for _, c := range m.also[k.step] {
@@ -95,6 +98,7 @@ func (s *settlement) worked(l *lot) {
 	r, o := l.replay, &s.m.owed
 	g, h := r.group, r.group.h
 	o.leave(g, g.Rows)
+	o.unawait(g)
 	g.Rows = nil
 	h.groups = slices.DeleteFunc(h.groups, func(x *group) bool { return x == g })
 	for i, row := range r.rows {
@@ -146,6 +150,38 @@ func (o *registry) joined(g *group, row uint32) {
 	}
 	s.rows++
 	s.byID[g.h.ids[row]] = entry{g.h, row}
+	if o.lined(g) {
+		o.line(g.h, row)
+	}
+}
+
+// places gives what a lot leaves owed its places in line: those of the entries that it replaces, or the last ones, in read order.
+func (s *settlement) places(l *lot) {
+	m := s.m
+	if len(m.ordered) == 0 {
+		return
+	}
+	var late []int
+	for i, w := range l.owe {
+		if m.keyed[w.step] {
+			if l.owe[i].place = m.placeOf(w.unit.b, w.unit.row); l.owe[i].place == 0 {
+				late = append(late, i)
+			}
+		}
+	}
+	slices.SortStableFunc(late, func(a, b int) int { return slices.Compare(l.owe[a].unit.path(), l.owe[b].unit.path()) })
+	for _, i := range late {
+		m.lastOrder++
+		l.owe[i].place = m.lastOrder
+	}
+	first := map[aboutKey]uint64{} // a page may hold a record twice
+	for i, w := range l.owe {
+		k := aboutKey{w.step, w.id}
+		if p, twice := first[k]; twice && p < w.place {
+			l.owe[i].place = p
+		}
+		first[k] = l.owe[i].place
+	}
 }
 
 type parcelKey struct {
@@ -158,7 +194,16 @@ func (s *settlement) store(l *lot) {
 	type stored struct {
 		Parcel
 		ids  []uint64
+		keys []uint64
 		rows map[[3]Ref]uint32
+	}
+	for _, w := range l.owe {
+		if k := w.lineKey(s.m); k.id != 0 {
+			if s.m.pending[k]--; s.m.pending[k] == 0 {
+				delete(s.m.pending, k)
+			}
+			s.m.owed.freed = append(s.m.owed.freed, k)
+		}
 	}
 	l.owe = slices.DeleteFunc(l.owe, func(w owing) bool { return s.m.owed.wantsBytes(w.step, w.id) && !w.bytes })
 	parcels := map[parcelKey]*stored{}
@@ -180,6 +225,7 @@ func (s *settlement) store(l *lot) {
 			r = uint32(len(p.Rows))
 			p.rows[key] = r
 			p.Rows, p.Roots, p.ids = append(p.Rows, w.at), append(p.Roots, w.root), append(p.ids, w.id)
+			p.keys = append(p.keys, w.unit.key())
 			p.Last, p.Facts = append(p.Last, w.last), append(p.Facts, w.facts)
 		}
 		in[i], row[i] = p, r
@@ -188,13 +234,15 @@ func (s *settlement) store(l *lot) {
 		s.supersede(w.step, w.id, l, w.bytes)
 		p := in[i]
 		w.group.Door, w.group.Rows = w.door, []uint32{row[i]}
-		if h := s.m.owed.steps[w.step].holdings[p.ID]; h != nil {
-			if g := h.join(w.group); g != nil {
-				s.m.owed.joined(g, row[i])
-				continue
-			}
+		h := s.m.owed.holding(w.step, p.ID, p.ids, p.keys)
+		if h.orders != nil {
+			h.orders[row[i]] = w.place
 		}
-		g := s.m.owed.add(w.step, p.ID, p.ids, w.group)
+		if g := h.join(w.group); g != nil {
+			s.m.owed.joined(g, row[i])
+			continue
+		}
+		g := s.m.owed.add(h, w.group)
 		l.born = append(l.born, g)
 		s.change(g.h)
 	}
@@ -217,8 +265,13 @@ func (p *Parcel) trim() {
 // write adds the whole new value of a holding to the commit.
 func (s *settlement) write(h *holding) {
 	o := &s.m.owed
-	v := Holding{Step: h.step, Parcel: h.parcel, IDs: h.ids}
-	h.groups = slices.DeleteFunc(h.groups, func(g *group) bool { return len(g.Rows) == 0 })
+	v := Holding{Step: h.step, Parcel: h.parcel, IDs: h.ids, Keys: h.keys, Orders: h.orders}
+	h.groups = slices.DeleteFunc(h.groups, func(g *group) bool {
+		if len(g.Rows) == 0 {
+			o.unawait(g)
+		}
+		return len(g.Rows) == 0
+	})
 	for _, g := range h.groups {
 		c := g.Group
 		c.Rows = slices.Clone(c.Rows)
@@ -243,6 +296,9 @@ func (s *settlement) write(h *holding) {
 func (m *Machine) committed(id uint64) {
 	l := m.lots[id]
 	delete(m.lots, id)
+	if l.marked != nil {
+		m.marked(l.marked)
+	}
 	var bytes int64
 	for _, r := range l.first.rows {
 		bytes += int64(r.Size)
@@ -252,7 +308,7 @@ func (m *Machine) committed(id uint64) {
 	}
 	m.do(Forget{Lot: id, Batches: m.unshare(l)})
 	if l.source >= 0 {
-		m.do(Grant{Source: l.source, Rows: len(l.first.rows), Bytes: bytes})
+		m.grant(l.source, len(l.first.rows), bytes)
 	}
 	if l.replay != nil {
 		m.replays -= len(l.replay.rows)
@@ -262,8 +318,11 @@ func (m *Machine) committed(id uint64) {
 		switch {
 		case l.stale != nil && l.stale.has(g.h.step) && g.Cause != "" && g.Cause != CauseAbout,
 			g.Cause == CauseDown && !m.states[g.h.step].breaker.open,
-			g.Cause == CauseAbout && !m.owed.owes(g.AboutAt, g.About) && !m.aboutInFlight(g):
+			g.Cause == CauseOnce,
+			g.Cause == CauseAbout && !m.owed.blocks(g.AboutAt, g.About) && !m.aboutInFlight(g):
 			m.owed.makeReady(g)
+		case g.Cause == CauseOrder:
+			m.owed.turn(g)
 		}
 	}
 	if len(m.owed.abouts) > 0 {
@@ -287,5 +346,5 @@ func (m *Machine) committed(id uint64) {
 // aboutInFlight reports whether the record that a group waits for is about to be owed: then its entry will tell.
 func (m *Machine) aboutInFlight(g *group) bool {
 	p := m.inFlight[g.About]
-	return p != nil && p.lot.owed[aboutKey{g.AboutAt, g.About}]
+	return p != nil && (p.lot.owed[aboutKey{g.AboutAt, g.About}] || p.lot.left[g.AboutAt][p.root] > 0)
 }

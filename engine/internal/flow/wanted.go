@@ -24,12 +24,18 @@ func (m *Machine) wanted(e Wanted) {
 		m.owed.leave(g, g.Rows)
 		if e.Drop {
 			for _, row := range g.Rows {
-				s.sinks = append(s.sinks, aboutKey{e.Step, g.h.ids[row]})
+				k := aboutKey{e.Step, g.h.ids[row]}
+				s.sinks = append(s.sinks, k)
+				if _, is := m.marks[k]; is && !e.Dead && m.inFlight[k.id] == nil { // else it is that of a later pass
+					delete(m.marks, k)
+					s.commit.Marks = append(s.commit.Marks, Mark{k.step, k.id, 0})
+				}
 			}
 			g.Rows = nil
 			return
 		}
 		if !m.steps[e.Step].Disabled { // that one goes on waiting for its cause
+			m.owed.unawait(g)
 			g.Cause, g.About, g.AboutAt = "", 0, 0
 			g.Due = m.now
 		}

@@ -57,3 +57,25 @@ func TestWantedDuringAnOutage(t *testing.T) {
 	}
 	w.clean()
 }
+
+// What is asked of a row that went past a transform, or of one whose sink has just answered, is asked when the shell knows of it.
+func TestQuestionsFollowWhatTheyDependOn(t *testing.T) {
+	w := newWorld(t, []Step{
+		{Address: "chat", Kind: Source},
+		{Address: "decrypt", Kind: Transform, Inputs: []int{0}},
+		{Address: "oss", Kind: Sink, Inputs: []int{1}},
+		{Address: "log", Kind: Sink, Inputs: []int{1}, After: []int{2}},
+	}, records(10))
+	w.wants = func(step string, r rec) bool {
+		if step == "log" {
+			return w.states[r.lot][Ref{2, r.root}] == StateDelivered // as a "when" that mentions the receipt
+		}
+		return step != "decrypt" || r.id == "m3"
+	}
+	w.start()
+	w.advance(time.Minute)
+	if got := len(w.done["log"]); got != 10 {
+		t.Errorf("the log took %d records, want 10", got)
+	}
+	w.clean()
+}

@@ -29,6 +29,7 @@ type Watch struct {
 	Owed, Dead  int // rows in the state
 	Units       int // rows under way
 	Calls       int // calls in flight
+	Held        int // rows that the sink holds until its next flush
 	BreakerOpen bool
 	BreakerCode string
 }
@@ -36,7 +37,7 @@ type Watch struct {
 // Watch looks at a step.
 func (m *Machine) Watch(step int) Watch {
 	st, o := &m.states[step], &m.owed.steps[step]
-	return Watch{Stats: st.Stats, Owed: o.rows, Dead: o.dead, Units: st.units, Calls: st.inFlight,
+	return Watch{Stats: st.Stats, Owed: o.rows, Dead: o.dead, Units: st.units, Calls: st.inFlight, Held: st.held.rows,
 		BreakerOpen: st.breaker.open, BreakerCode: st.breaker.code}
 }
 

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"fmt"
 	"hash"
 	"hash/fnv"
@@ -13,12 +14,17 @@ import (
 // rec is a record of the test world.
 type rec struct {
 	id       string
+	hash     uint64 // of its identity; 0 = that of the id
 	about    string
-	large    bool // its file goes to oss, else to the log
+	aboutID  uint64 // 0 = the hash of about
+	key      uint64
+	group    uint64 // what the key is where it is set on the way
+	size     int32  // 0 = 100
+	large    bool   // its file goes to oss, else to the log
 	file     bool
-	bytes    bool   // the file lies in the spool …
-	spool    string // … under this name
-	kept     bool   // … and will survive
+	bytes    bool // the file lies in the spool …
+	spool    int  // … under this name
+	kept     bool // … and will survive
 	outcome  string
 	deadline time.Time
 	copies   int // how often media has made the file
@@ -38,6 +44,14 @@ func hashOf(id string) uint64 {
 	return h.Sum64() | 1
 }
 
+// identity is the hash by which the machine knows a record.
+func (r *rec) identity() uint64 {
+	if r.hash != 0 {
+		return r.hash
+	}
+	return hashOf(r.id)
+}
+
 // answer is what a scripted step says of a row; out is what a transform makes of it, outs where that is not one record.
 type answer struct {
 	Run
@@ -49,9 +63,20 @@ type answer struct {
 // durable is what survives a crash.
 type durable struct {
 	parcels  map[uint64]stored
-	holdings map[string]Holding // by step address and parcel
-	position int
+	holdings map[owingKey]Holding
+	marks    map[Mark]int // tries, by a mark without them
+	position int          // of the only source, where the world reads it by itself
 	last     uint64
+}
+
+// owingKey names a holding as the state does: by address, not by number.
+type owingKey struct {
+	step   string
+	parcel uint64
+}
+
+func (k owingKey) compare(o owingKey) int {
+	return cmp.Or(cmp.Compare(k.parcel, o.parcel), cmp.Compare(k.step, o.step))
 }
 
 type stored struct {
@@ -73,6 +98,7 @@ const (
 	loading
 	arriving // ordered
 	writing  // ordered
+	telling  // ordered: a write is durable and the machine does not know it
 )
 
 // world is a shell without processes: steps are functions, time stands still until advance. What is under way ends at once and in order,
@@ -90,6 +116,7 @@ type world struct {
 	ready  func(w *world, c Call) bool // false = the call hangs for now
 	hung   []Call
 	wants  func(step string, r rec) bool
+	chance chance                   // what a simulation does in place of all these; nil = this is no simulation
 	states map[uint64]map[Ref]State // by lot: (sink, root)
 
 	slow     bool // ops end when the test says so
@@ -98,8 +125,8 @@ type world struct {
 	batches  map[Batch][]rec
 	next     Batch
 	names    int
-	spool    map[string]bool
-	files    map[uint64]map[int32][]string // names in the spool by lot and root
+	spool    map[int]bool
+	files    map[uint64]map[int32][]int // names in the spool by lot and root
 	disk     durable
 	done     map[string][]rec // what sinks took, in order
 	facts    []Fact
@@ -108,11 +135,25 @@ type world struct {
 	trace    hash.Hash64 // of the actions; nil = nobody asks
 }
 
+// chance is the part of a world that a simulation plays: what steps think of rows, how sources are read, and who looks at everything.
+type chance interface {
+	wants(step int, r *rec) bool
+	needs(step int, r *rec) bool // whether it takes the bytes that the row has
+	does(r *rec, c Call) answer
+	granted(g Grant)
+	settled(source int, b Batch) (durable func()) // a checkpoint is about to move
+
+	asked(a Action)                             // by the machine
+	called(c Call, r *rec)                      // a step works on a row
+	writes(c Commit, parcels map[uint64]stored) // before a change is on disk …
+	written(c Commit)                           // … and after it
+}
+
 var epoch = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 
 func newWorld(t testing.TB, steps []Step, source []rec) *world {
 	w := &world{t: t, cfg: Config{Steps: steps, Seed: 1}, now: epoch, source: source, page: 500, done: map[string][]rec{},
-		disk: durable{parcels: map[uint64]stored{}, holdings: map[string]Holding{}}}
+		disk: durable{parcels: map[uint64]stored{}, holdings: map[owingKey]Holding{}, marks: map[Mark]int{}}}
 	w.wants = func(string, rec) bool { return true }
 	w.do = func(w *world, step string, r rec, c Call) answer { return answer{Run: Run{Verdict: Done}, out: r} }
 	return w
@@ -130,11 +171,17 @@ func (w *world) step(address string) int {
 
 // Wants, NeedsBytes and About make the world the machine's Content.
 func (w *world) Wants(step int, r Ref) (bool, string) {
-	return w.wants(w.cfg.Steps[step].Address, w.row(r)), ""
+	if w.chance != nil {
+		return w.chance.wants(step, w.row(r)), ""
+	}
+	return w.wants(w.cfg.Steps[step].Address, *w.row(r)), ""
 }
 
 func (w *world) NeedsBytes(step int, r Ref) bool {
 	x := w.row(r)
+	if w.chance != nil {
+		return x.bytes && w.chance.needs(step, x)
+	}
 	switch w.cfg.Steps[step].Address {
 	case "oss":
 		return x.bytes && x.large
@@ -146,22 +193,53 @@ func (w *world) NeedsBytes(step int, r Ref) bool {
 	return false
 }
 
-func (w *world) About(step int, r Ref) uint64 { return hashOf(w.row(r).about) }
+func (w *world) About(step int, r Ref) uint64 {
+	x := w.row(r)
+	if x.aboutID != 0 {
+		return x.aboutID
+	}
+	return hashOf(x.about)
+}
 
-func (w *world) row(r Ref) rec {
+// Announce does what the machine asks about next.
+func (w *world) Announce(a Action) {
+	w.note(a)
+	switch a := a.(type) {
+	case Alias:
+		rows := make([]rec, 0, len(a.Rows))
+		for _, r := range a.Rows {
+			rows = append(rows, *w.row(Ref{a.Of, r}))
+		}
+		w.batches[a.New] = rows
+	case Receipt:
+		w.state(a.Lot)[Ref{Batch(a.Sink), a.Root}] = a.State
+	}
+}
+
+// note tells those who want to know what the machine asks for.
+func (w *world) note(a Action) {
+	if w.trace != nil {
+		fmt.Fprintf(w.trace, "%T%+v\n", a, a)
+	}
+	if w.chance != nil {
+		w.chance.asked(a)
+	}
+}
+
+func (w *world) row(r Ref) *rec {
 	b, ok := w.batches[r.Batch]
 	if !ok || int(r.Row) >= len(b) {
-		w.t.Fatalf("row %v is asked for, which nobody holds", r)
+		w.t.Fatalf("rows live while they are needed: row %v is asked for, which nobody holds", r)
 	}
-	return b[r.Row]
+	return &b[r.Row]
 }
 
 // start brings up an engine on what the disk holds; what was in flight is gone.
 func (w *world) start() {
 	w.batches, w.states, w.ops, w.hung, w.draining = map[Batch][]rec{}, map[uint64]map[Ref]State{}, nil, nil, false
-	w.spool, w.files = map[string]bool{}, map[uint64]map[int32][]string{}
+	w.spool, w.files = map[int]bool{}, map[uint64]map[int32][]int{}
 	var owed []Holding
-	for _, k := range slices.Sorted(maps.Keys(w.disk.holdings)) {
+	for _, k := range slices.SortedFunc(maps.Keys(w.disk.holdings), owingKey.compare) {
 		h := w.disk.holdings[k]
 		h.Groups = slices.Clone(h.Groups)
 		for i := range h.Groups {
@@ -169,7 +247,13 @@ func (w *world) start() {
 		}
 		owed = append(owed, h)
 	}
-	w.m = New(w.cfg, w, owed, w.disk.last, w.now)
+	var marks []Mark
+	for k, tries := range w.disk.marks {
+		k.Tries = tries
+		marks = append(marks, k)
+	}
+	slices.SortFunc(marks, func(a, b Mark) int { return cmp.Or(cmp.Compare(a.Step, b.Step), cmp.Compare(a.ID, b.ID)) })
+	w.m = New(w.cfg, w, owed, marks, w.disk.last, w.now)
 	w.read = w.disk.position
 	w.act(w.m.Start())
 	w.drain()
@@ -209,11 +293,13 @@ func (w *world) finish(i int) {
 // act begins what the machine asks for.
 func (w *world) act(acts []Action) {
 	for _, a := range acts {
-		if w.trace != nil {
-			fmt.Fprintf(w.trace, "%T%+v\n", a, a)
-		}
+		w.note(a)
 		switch a := a.(type) {
 		case Grant:
+			if w.chance != nil {
+				w.chance.granted(a)
+				continue
+			}
 			for room := a.Rows; room > 0 && w.read < len(w.source); {
 				n := min(room, w.page, len(w.source)-w.read)
 				rows := slices.Clone(w.source[w.read : w.read+n])
@@ -225,12 +311,6 @@ func (w *world) act(acts []Action) {
 					return []Event{Arrived{Source: 0, Batch: b, Rows: w.rows(b), Drained: last, Lot: func(lot uint64) { w.place(b, lot, 0) }}}
 				}})
 			}
-		case Alias:
-			for _, r := range a.Rows {
-				w.batches[a.New] = append(w.batches[a.New], w.row(Ref{a.Of, r}))
-			}
-		case Receipt:
-			w.state(a.Lot)[Ref{Batch(a.Sink), a.Root}] = a.State
 		case Call:
 			w.call(a)
 		case Load:
@@ -239,7 +319,12 @@ func (w *world) act(acts []Action) {
 			write := w.prepare(a)
 			w.ops = append(w.ops, op{kind: writing, end: func() []Event {
 				write()
-				w.ops = append([]op{{kind: writing, end: func() []Event { return []Event{Committed{a.Lot}} }}}, w.ops...)
+				told := op{kind: telling, end: func() []Event { return []Event{Committed{a.Lot}} }}
+				if w.slow {
+					w.ops = append(w.ops, told)
+				} else {
+					w.ops = slices.Insert(w.ops, 0, told)
+				}
 				return nil
 			}})
 		case Release:
@@ -288,10 +373,10 @@ func (w *world) place(b Batch, lot uint64, door int) {
 // store puts a file into the spool.
 func (w *world) store(r *rec) {
 	w.names++
-	r.spool = fmt.Sprint("file", w.names)
+	r.spool = w.names
 	w.spool[r.spool] = true
 	if w.files[r.lot] == nil {
-		w.files[r.lot] = map[int32][]string{}
+		w.files[r.lot] = map[int32][]int{}
 	}
 	w.files[r.lot][r.root] = append(w.files[r.lot][r.root], r.spool)
 }
@@ -299,7 +384,7 @@ func (w *world) store(r *rec) {
 func (w *world) load(a Load) Event {
 	p, ok := w.disk.parcels[a.Parcel]
 	if !ok {
-		w.t.Fatalf("parcel %d is gone but owed", a.Parcel)
+		w.t.Fatalf("owed entries never orphaned: parcel %d is gone but owed", a.Parcel)
 	}
 	pick := func(rows []rec) Batch {
 		var out []rec
@@ -330,9 +415,14 @@ func (w *world) load(a Load) Event {
 }
 
 func (w *world) rows(b Batch) []Row {
-	var rows []Row
-	for _, r := range w.batches[b] {
-		rows = append(rows, Row{ID: hashOf(r.id), Size: 100, Deadline: r.deadline})
+	rows := make([]Row, 0, len(w.batches[b]))
+	for i := range w.batches[b] {
+		r := &w.batches[b][i]
+		row := Row{ID: r.identity(), Key: r.key, Size: 100, Deadline: r.deadline}
+		if r.size > 0 {
+			row.Size = r.size
+		}
+		rows = append(rows, row)
 	}
 	return rows
 }
@@ -340,7 +430,7 @@ func (w *world) rows(b Batch) []Row {
 func (w *world) call(c Call) {
 	w.calls++
 	if !w.m.states[c.Step].up {
-		w.t.Fatalf("%s was called though its process is down", w.cfg.Steps[c.Step].Address)
+		w.t.Fatalf("only what is up is called: %s was called though its process is down", w.cfg.Steps[c.Step].Address)
 	}
 	if w.ready != nil && !w.ready(w, c) {
 		w.hung = append(w.hung, c)
@@ -351,17 +441,17 @@ func (w *world) call(c Call) {
 
 // rowsOf are the records of a call.
 func (w *world) rowsOf(c Call) []rec {
-	var list []rec
+	list := make([]rec, 0, c.Rows)
 	for _, p := range c.Parts {
 		if p.Rows == nil {
 			list = append(list, w.batches[p.Batch]...)
 		}
 		for _, row := range p.Rows {
-			list = append(list, w.row(Ref{p.Batch, row}))
+			list = append(list, *w.row(Ref{p.Batch, row}))
 		}
 	}
 	if len(list) != c.Rows {
-		w.t.Fatalf("a call of %d rows has %d records", c.Rows, len(list))
+		w.t.Fatalf("each row is answered once: a call of %d rows has %d records", c.Rows, len(list))
 	}
 	return list
 }
@@ -369,7 +459,11 @@ func (w *world) rowsOf(c Call) []rec {
 // answer lets a step work on a call.
 func (w *world) answer(c Call) []Event {
 	list := w.rowsOf(c)
-	e, died := w.answerSome(c, list, 0, len(list))
+	positions := make([]int32, len(list))
+	for i := range positions {
+		positions[i] = int32(i)
+	}
+	e, died := w.answerSome(c, list, positions)
 	ret := Returned{Call: c.ID}
 	if died {
 		ret.Failure = Died
@@ -378,24 +472,35 @@ func (w *world) answer(c Call) []Event {
 }
 
 // answerSome lets a step work on some rows of a call, as one message.
-func (w *world) answerSome(c Call, list []rec, from, to int) (e Answered, died bool) {
+func (w *world) answerSome(c Call, list []rec, positions []int32) (e Answered, died bool) {
 	s := w.cfg.Steps[c.Step]
 	e = Answered{Call: c.ID}
 	var out []rec
-	for pos := from; pos < to; pos++ {
+	for _, pos := range positions {
 		r := list[pos]
-		w.check(c, r)
-		a := w.do(w, s.Address, r, c)
+		w.check(c, &r)
+		var a answer
+		if w.chance != nil {
+			a = w.chance.does(&r, c)
+		} else {
+			a = w.do(w, s.Address, r, c)
+		}
 		if a.dies {
 			died = true
 			break
 		}
-		a.First, a.Count = int32(pos), 1
-		e.Runs = append(e.Runs, a.Run)
+		a.First, a.Count = pos, 1
+		if n := len(e.Runs); n > 0 && e.Runs[n-1].goesOn(a.Run) {
+			e.Runs[n-1].Count++
+		} else {
+			e.Runs = append(e.Runs, a.Run)
+		}
 		switch {
 		case a.Verdict != Done:
 		case s.Kind == Sink:
-			w.done[s.Address] = append(w.done[s.Address], r)
+			if w.chance == nil {
+				w.done[s.Address] = append(w.done[s.Address], r)
+			}
 		default:
 			if a.outs == nil {
 				a.outs = []rec{a.out}
@@ -406,7 +511,7 @@ func (w *world) answerSome(c Call, list []rec, from, to int) (e Answered, died b
 					w.store(&o)
 				}
 				out = append(out, o)
-				e.Parent = append(e.Parent, int32(pos))
+				e.Parent = append(e.Parent, pos)
 			}
 		}
 	}
@@ -417,19 +522,29 @@ func (w *world) answerSome(c Call, list []rec, from, to int) (e Answered, died b
 	return e, died
 }
 
+// goesOn reports whether n says of the next row what r says.
+func (r Run) goesOn(n Run) bool {
+	n.First, n.Count = r.First, n.First-r.First
+	return r == n
+}
+
 // check holds every call to what is always true: no transform before a step was left out, a replay never goes back before its door, and
 // the bytes that a row promises are there.
-func (w *world) check(c Call, r rec) {
+func (w *world) check(c Call, r *rec) {
+	if w.chance != nil {
+		w.chance.called(c, r)
+		return
+	}
 	for u, s := range w.cfg.Steps {
-		if s.Kind == Transform && !s.Disabled && w.m.above[c.Step].has(u) && w.wants(s.Address, r) && r.seen&(1<<u) == 0 {
-			w.t.Errorf("%s reached %s without having passed %s", r.id, w.cfg.Steps[c.Step].Address, s.Address)
+		if s.Kind == Transform && !s.Disabled && w.m.above[c.Step].has(u) && w.wants(s.Address, *r) && r.seen&(1<<u) == 0 {
+			w.t.Errorf("no transform is skipped: %s reached %s without having passed %s", r.id, w.cfg.Steps[c.Step].Address, s.Address)
 		}
 	}
 	if r.door > 0 && w.m.above[r.door].has(c.Step) {
 		w.t.Errorf("%s was replayed at %s, which is before its door %s", r.id, w.cfg.Steps[c.Step].Address, w.cfg.Steps[r.door].Address)
 	}
 	if r.bytes && !c.Probe && !w.spool[r.spool] {
-		w.t.Errorf("%s reached %s when its file was gone", r.id, w.cfg.Steps[c.Step].Address)
+		w.t.Errorf("bytes are there when promised: %s reached %s when its file was gone", r.id, w.cfg.Steps[c.Step].Address)
 	}
 }
 
@@ -441,10 +556,10 @@ func (w *world) prepare(c Commit) (write func()) {
 	for _, p := range c.Parcels {
 		s := stored{receipts: map[int][]State{}}
 		for i, r := range p.Rows {
-			x := w.row(r)
+			x := *w.row(r)
 			facts := x
 			if p.Facts != nil {
-				facts = w.row(p.Facts[i])
+				facts = *w.row(p.Facts[i])
 			}
 			x.outcome, x.copies = facts.outcome, facts.copies
 			x.kept = p.Keep
@@ -454,7 +569,7 @@ func (w *world) prepare(c Commit) (write func()) {
 			}
 			s.at = append(s.at, x)
 			if p.Last != nil {
-				y := w.row(p.Last[i])
+				y := *w.row(p.Last[i])
 				y.bytes = false
 				s.last = append(s.last, y)
 			}
@@ -464,14 +579,20 @@ func (w *world) prepare(c Commit) (write func()) {
 		}
 		parcels[p.ID] = s
 	}
-	position := 0
-	if c.Source >= 0 {
+	position, settled := 0, func() {}
+	switch {
+	case c.Source >= 0 && w.chance != nil:
+		settled = w.chance.settled(c.Source, c.Batch)
+	case c.Source >= 0:
 		position = len(w.batches[c.Batch])
 	}
 	return func() {
+		if w.chance != nil {
+			w.chance.writes(c, parcels)
+		}
 		for _, x := range keep {
 			if !w.spool[x.spool] {
-				w.t.Errorf("the file of %s was to be kept, but is gone", x.id)
+				w.t.Errorf("bytes are there when promised: the file of %s was to be kept, but is gone", x.id)
 			}
 		}
 		for id, s := range parcels {
@@ -479,7 +600,7 @@ func (w *world) prepare(c Commit) (write func()) {
 			w.disk.last = max(w.disk.last, id)
 		}
 		for _, h := range c.Owing {
-			k := fmt.Sprintf("%s %06d", w.cfg.Steps[h.Step].Address, h.Parcel)
+			k := owingKey{w.cfg.Steps[h.Step].Address, h.Parcel}
 			if len(h.Groups) == 0 {
 				delete(w.disk.holdings, k)
 			} else {
@@ -491,7 +612,17 @@ func (w *world) prepare(c Commit) (write func()) {
 				delete(w.disk.parcels, p)
 			}
 		}
+		for _, mark := range c.Marks {
+			k := Mark{Step: mark.Step, ID: mark.ID}
+			if w.disk.marks[k] = mark.Tries; mark.Tries == 0 {
+				delete(w.disk.marks, k)
+			}
+		}
 		w.disk.position += position
+		settled()
+		if w.chance != nil {
+			w.chance.written(c)
+		}
 	}
 }
 

@@ -1,0 +1,134 @@
+package flow
+
+// Codes of dead letters that the machine itself makes.
+const (
+	CodeKilled  = "KILLED_ITS_PLUGIN" // the process of the step died twice when it had nothing but this record, or nobody lived to tell
+	CodeUnknown = "OUTCOME_UNKNOWN"   // effect = once: the record was sent, and it is not known how that ended
+)
+
+// unknownEnds of calls of one record alone are a verdict even if no death of a process was seen: the engine may have died with it.
+const unknownEnds = 3
+
+// marked is an item whose mark is on its way to the disk.
+type marked struct {
+	step    int
+	it      *item
+	suspect bool
+}
+
+// needsMark reports whether it must be durable that an item is about to be called: where that is to happen once, and where a record alone
+// is suspected.
+func (m *Machine) needsMark(c int, it *item, suspect bool) bool {
+	return !it.marked && !it.probe && (m.steps[c].Once || suspect && it.n == 1)
+}
+
+func (it *item) key(c int) aboutKey { return aboutKey{c, it.b.rows[it.row(0)].ID} }
+
+// mark makes it durable that a record is about to be sent alone. The call follows when it is.
+func (m *Machine) mark(c int, it *item, suspect bool) {
+	k := it.key(c)
+	m.marks[k]++
+	l := m.newLot(-1, 0)
+	l.first, l.done, l.marked = &batch{lot: l}, true, &marked{c, it, suspect}
+	m.states[c].marking++
+	m.states[c].proving = m.states[c].proving || suspect
+	m.do(Commit{Lot: l.id, Source: -1, Marks: []Mark{{c, k.id, m.marks[k]}}})
+}
+
+// marked puts an item whose mark is durable before all others.
+func (m *Machine) marked(w *marked) {
+	st, l := &m.states[w.step], w.it.b.lot
+	st.marking--
+	st.proving = st.proving && !w.suspect
+	w.it.marked = true
+	l.units++
+	switch {
+	case st.breaker.open && !st.breaker.half:
+		m.owedDown(w.step, w.it)
+	case w.suspect:
+		st.suspects = append([]*item{w.it}, st.suspects...)
+	default:
+		st.replays = append([]*item{w.it}, st.replays...)
+	}
+	m.unhold(l)
+}
+
+// withdraw takes back the mark of a record that was not sent after all.
+func (m *Machine) withdraw(c int, it *item) {
+	if !it.marked {
+		return
+	}
+	it.marked = false
+	k := it.key(c)
+	if m.marks[k]--; m.marks[k] <= 0 {
+		delete(m.marks, k)
+	}
+	it.b.lot.unmark = append(it.b.lot.unmark, k)
+}
+
+// ended forgets the mark of a record: it is known how its call ended. It leaves the disk with the commit of its lot.
+func (m *Machine) ended(c int, b *batch, row int32) {
+	k := aboutKey{c, b.rows[row].ID}
+	if _, is := m.marks[k]; is {
+		delete(m.marks, k)
+		b.lot.unmark = append(b.lot.unmark, k)
+	}
+}
+
+// unmarked is what a lot has to say of marks when it settles.
+func (m *Machine) unmarked(l *lot) []Mark {
+	var list []Mark
+	told := map[aboutKey]bool{}
+	for _, k := range l.unmark {
+		if !told[k] {
+			told[k] = true
+			list = append(list, Mark{k.step, k.id, m.marks[k]})
+		}
+	}
+	return list
+}
+
+// apart takes the rows out of an item that an earlier call, whose end is not known, was about: they are called alone, or not any more.
+// It returns what is left, nil if nothing is.
+func (m *Machine) apart(c int, it *item) *item {
+	if len(m.marks) == 0 || it.marked || it.alone {
+		return it
+	}
+	var alone, rest []int32
+	for i := range it.n {
+		row := it.row(i)
+		if m.marks[aboutKey{c, it.b.rows[row].ID}] > 0 {
+			alone = append(alone, row)
+		} else {
+			rest = append(rest, row)
+		}
+	}
+	if len(alone) == 0 {
+		return it
+	}
+	l := it.b.lot
+	l.units++
+	for _, row := range alone {
+		tries := m.marks[aboutKey{c, it.b.rows[row].ID}]
+		if s := &m.steps[c]; tries >= unknownEnds || s.Once && !s.Resend {
+			code := CodeKilled
+			if s.Once {
+				code = CodeUnknown
+			}
+			m.ended(c, it.b, row)
+			m.reject(c, it.b, row, code, "")
+			m.close(c, it.b, []int32{row})
+			continue
+		}
+		one := *it
+		one.rows, one.n, one.alone = []int32{row}, 1, true
+		m.queue(c, &one)
+	}
+	m.unhold(l)
+	if len(rest) == 0 {
+		return nil
+	}
+	left := *it
+	left.rows, left.n = rest, int32(len(rest))
+	return &left
+}

@@ -1,0 +1,280 @@
+package flow
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+// mailing is a graph with a sink whose effect is once.
+func mailing(resend bool) []Step {
+	return []Step{
+		0: {Address: "chat", Kind: Source},
+		1: {Address: "parse", Kind: Transform, Inputs: []int{0}},
+		2: {Address: "raw", Kind: Sink, Inputs: []int{1}},
+		3: {Address: "mail", Kind: Sink, Inputs: []int{1}, Once: true, Resend: resend},
+	}
+}
+
+// posts holds every call to the mail sink to what it was promised, and counts calls by record.
+func posts(w *world) map[string]int {
+	sent := map[string]int{}
+	do := w.do
+	w.do = func(w *world, step string, r rec, c Call) answer {
+		if step == "mail" {
+			if k := (Mark{Step: c.Step, ID: r.identity()}); c.Rows != 1 || w.disk.marks[k] == 0 {
+				w.t.Errorf("%s was sent in a call of %d rows, with %d marks on disk", r.id, c.Rows, w.disk.marks[k])
+			}
+			sent[r.id]++
+		}
+		return do(w, step, r, c)
+	}
+	return sent
+}
+
+func (w *world) unmarked() {
+	w.t.Helper()
+	if len(w.disk.marks) > 0 || len(w.m.marks) > 0 {
+		w.t.Errorf("marks are left: %v on disk, %v in the machine", w.disk.marks, w.m.marks)
+	}
+}
+
+func TestOnceIsSentFromTheStateAlone(t *testing.T) {
+	w := newWorld(t, mailing(false), records(50))
+	w.do = func(w *world, step string, r rec, c Call) answer {
+		if step == "mail" && r.id == "m7" && c.Attempt < 3 {
+			return retry(0, "busy") // that is known: it was not sent
+		}
+		return ok(r)
+	}
+	sent := posts(w)
+	w.start()
+	w.advance(time.Hour)
+	for i := range 50 {
+		want := 1
+		if i+1 == 7 {
+			want = 3
+		}
+		if id := fmt.Sprintf("m%d", i+1); sent[id] != want {
+			t.Errorf("%s was sent %d times, want %d", id, sent[id], want)
+		}
+	}
+	w.clean()
+	w.unmarked()
+}
+
+// Of a record that was under way when the engine was killed, or its plugin, nobody knows whether it was sent.
+func TestOnceUnderWay(t *testing.T) {
+	for _, how := range []string{"engine", "plugin", "answer"} {
+		for _, resend := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/resend=%v", how, resend), func(t *testing.T) {
+				w := newWorld(t, mailing(resend), records(20))
+				first := true
+				w.do = func(w *world, step string, r rec, c Call) answer {
+					if step == "mail" && r.id == "m5" && first {
+						first = false
+						switch how {
+						case "plugin":
+							return answer{dies: true}
+						case "answer":
+							return answer{Run: Run{Verdict: Retry, Unknown: true, Code: "lost"}}
+						}
+					}
+					return ok(r)
+				}
+				sent := posts(w)
+				if how == "engine" {
+					w.ready = func(w *world, c Call) bool {
+						hangs := w.cfg.Steps[c.Step].Address == "mail" && first && w.rowsOf(c)[0].id == "m5"
+						if hangs {
+							sent["m5"]++
+							first = false
+						}
+						return !hangs
+					}
+				}
+				w.start()
+				w.advance(time.Minute)
+				if how == "engine" {
+					if len(w.hung) != 1 {
+						t.Fatalf("%d calls hang, want 1", len(w.hung))
+					}
+					w.start()
+				}
+				w.advance(time.Hour)
+				want, wantDead := 1, 1
+				if resend {
+					want, wantDead = 2, 0
+				}
+				for i := range 20 {
+					id, n := fmt.Sprintf("m%d", i+1), 1
+					if id == "m5" {
+						n = want
+					}
+					if sent[id] != n {
+						t.Errorf("%s was sent %d times, want %d", id, sent[id], n)
+					}
+				}
+				live, dead := w.owed("mail")
+				if live != 0 || dead != wantDead {
+					t.Errorf("owed %d, dead %d; want 0, %d", live, dead, wantDead)
+				}
+				w.unmarked()
+				w.idle()
+			})
+		}
+	}
+}
+
+// A strike is durable before the try: a record that kills its plugin and the engine with it is found all the same.
+func TestStrikesOutliveTheEngine(t *testing.T) {
+	w := newWorld(t, short(), records(40))
+	calls := 0
+	w.do = func(w *world, step string, r rec, c Call) answer {
+		if r.id == "m13" {
+			return answer{dies: true}
+		}
+		return ok(r)
+	}
+	w.ready = func(w *world, c Call) bool { // alone it takes the engine with it
+		list := w.rowsOf(c)
+		if len(list) == 1 && list[0].id == "m13" {
+			calls++
+			return false
+		}
+		return true
+	}
+	w.start()
+	for range 10 {
+		w.advance(time.Minute)
+		if len(w.hung) == 0 {
+			break
+		}
+		w.start()
+	}
+	w.advance(time.Minute)
+	if calls != unknownEnds {
+		t.Errorf("it was called alone %d times, want %d", calls, unknownEnds)
+	}
+	if live, dead := w.owed("raw"); live != 0 || dead != 1 {
+		t.Errorf("owed %d, dead %d; want 0, 1", live, dead)
+	}
+	took := map[string]bool{}
+	for _, r := range w.done["raw"] {
+		took[r.id] = true
+	}
+	if len(took) != 39 || took["m13"] {
+		t.Errorf("%d records were delivered, want all 39 others", len(took))
+	}
+	w.unmarked()
+	w.idle()
+}
+
+// packing is a graph with a sink that packs many records into one object.
+func packing() []Step {
+	return []Step{
+		0: {Address: "chat", Kind: Source},
+		1: {Address: "parse", Kind: Transform, Inputs: []int{0}},
+		2: {Address: "pack", Kind: Sink, Inputs: []int{1}, Holds: true, HoldRows: 300, MaxRows: 50, MaxInFlight: 1},
+		3: {Address: "log", Kind: Sink, Inputs: []int{1}, After: []int{2}},
+	}
+}
+
+// packs lets a sink hold what it gets, and checks that a flush is about just that.
+func packs(w *world, flush func(r rec) answer) (objects *[][]string) {
+	objects = &[][]string{}
+	var held, flushed []string
+	do := w.do
+	w.do = func(w *world, step string, r rec, c Call) answer {
+		switch {
+		case step != "pack":
+			return do(w, step, r, c)
+		case !c.Flush:
+			held = append(held, r.id)
+			return answer{Run: Run{Verdict: Held}}
+		}
+		if len(held) == 0 || held[0] != r.id {
+			w.t.Errorf("flush of %s, but the sink holds %v", r.id, held)
+		} else {
+			held = held[1:]
+		}
+		flushed = append(flushed, r.id)
+		if len(flushed) == 1 { // all of it or nothing
+			for _, x := range w.rowsOf(c) {
+				if a := flush(x); a.dies {
+					held, flushed = nil, nil
+					return a
+				}
+			}
+		}
+		a := flush(r)
+		if len(flushed) == c.Rows {
+			*objects = append(*objects, flushed)
+			flushed = nil
+		}
+		return a
+	}
+	return objects
+}
+
+func TestHeldUntilFlush(t *testing.T) {
+	w := newWorld(t, packing(), records(1000))
+	w.page = 40
+	objects := packs(w, ok)
+	w.start()
+	if got := len(*objects); got != 3 {
+		t.Errorf("%d objects, want 3 of some 300 records", got)
+	}
+	if w.disk.position >= 1000 || len(w.done["log"]) >= 1000 {
+		t.Errorf("checkpoint %d, %d rows in the log: what is held is not delivered", w.disk.position, len(w.done["log"]))
+	}
+	w.advance(2 * time.Minute)
+	var all []string
+	for _, o := range *objects {
+		all = append(all, o...)
+	}
+	if len(*objects) != 4 || len(all) != 1000 || w.disk.position != 1000 || len(w.done["log"]) != 1000 {
+		t.Errorf("%d records in %d objects, checkpoint %d, %d in the log", len(all), len(*objects), w.disk.position, len(w.done["log"]))
+	}
+	w.clean()
+}
+
+// A source without credit waits for the flush, and the flush does not wait for the source.
+func TestFlushWhenNothingMoreCanCome(t *testing.T) {
+	for _, limits := range []Limits{{FreshRows: 100}, {Brief: true}} {
+		w := newWorld(t, packing(), records(500))
+		w.cfg.Limits = limits
+		w.page = 10
+		objects := packs(w, ok)
+		w.start()
+		if len(*objects) == 0 || w.disk.position < 400 {
+			t.Errorf("limits %+v: %d objects and checkpoint %d at the first instant", limits, len(*objects), w.disk.position)
+		}
+	}
+}
+
+func TestTheSinkDiesWhileItHolds(t *testing.T) {
+	w := newWorld(t, packing(), records(200))
+	poison := "m77"
+	objects := packs(w, func(r rec) answer {
+		if r.id == poison {
+			return answer{dies: true}
+		}
+		return ok(r)
+	})
+	w.start()
+	w.advance(time.Hour)
+	var all []string
+	for _, o := range *objects {
+		all = append(all, o...)
+	}
+	if slices.Contains(all, poison) || len(all) != 199 {
+		t.Errorf("%d records were packed, want all but %s", len(all), poison)
+	}
+	if live, dead := w.owed("pack"); live != 0 || dead != 1 {
+		t.Errorf("owed %d, dead %d; want 0, 1", live, dead)
+	}
+	w.unmarked()
+	w.idle()
+}
