@@ -13,10 +13,12 @@ type Change struct {
 	DropParcels []uint64
 	Owing       []Owing // replaces the entry of the same step and parcel
 	DropOwing   []OwingKey
+	Marks       []Mark // replaces the mark of the same step and record
 	Events      []Event
 	TrimEvents  uint64 // events numbered up to here are deleted; 0 deletes none
 	Steps       []StepState
-	DropSteps   []string // forgets the StepState and the Checkpoint of these addresses; what they owe stays until DropOwing
+	Audit       []Audit  // is added
+	DropSteps   []string // forgets the StepState, the Checkpoint and the Marks of these addresses; what they owe stays until DropOwing
 }
 
 // Checkpoint is how far a source was read and settled.
@@ -47,6 +49,8 @@ type Owing struct {
 	Parcel uint64
 	Rows   int      // rows of the parcel
 	IDs    []uint64 // hashes of the rows' identities, one for each row, or none
+	Keys   []uint64 // hashes of the rows' ordering keys, one for each row, or none
+	Orders []uint64 // the rows' places in line, one for each row, or none
 	Groups []Group
 }
 
@@ -67,6 +71,13 @@ type Group struct {
 	Kept     bool
 	Revisit  bool // planned by the step itself
 	Raised   bool
+}
+
+// Mark says that a record was sent to a step alone, and that nothing durable tells yet how that ended.
+type Mark struct {
+	Step  string
+	ID    uint64 // hash of the record's identity
+	Tries int    // ≥ 0; 0 deletes the mark
 }
 
 // Event is one entry of the event log. Number is given by the engine, larger than any before (Snapshot.LastEvent).

@@ -13,6 +13,7 @@ import (
 type request struct {
 	change *prepared
 	alone  func() error
+	look   bool       // alone only looks: it may whatever the disk says
 	done   chan error // of 1: the writer never waits for the asker
 }
 
@@ -39,23 +40,49 @@ func (c cost) plus(d cost) cost {
 	return cost{c.entries + d.entries, c.bytes + d.bytes, c.log + d.log}
 }
 
-// fits leaves room for the marks that the writer adds. Badger accepts more for the value log than transactionLog, but then grows a
+// fits leaves room for the largest numbers, which the writer adds. Badger accepts more for the value log, but then grows a
 // mapped file under the feet of its readers.
 func (db *DB) fits(c cost) bool {
-	return c.entries+8 < db.badger.MaxBatchCount() && c.bytes+1024 < db.badger.MaxBatchSize() && c.log <= transactionLog
+	return c.entries+8 < db.badger.MaxBatchCount() && c.bytes+1024 < db.badger.MaxBatchSize() && c.log <= db.options.logFile-transactionRoom
 }
 
 // Commit returns when the whole change is durable, or an error when nothing of it is known to be. ctx only bounds the wait until
 // the change is taken: a change that is being written is waited for. The state keeps no reference to the change. Errors: ErrTooLarge
 // (see MaxValue, MaxChange), ErrFull, ErrReadOnly, ErrClosed, and what the disk says.
-func (db *DB) Commit(ctx context.Context, c *Change) error {
+//
+// Several changes are written one after the other, and share a synchronisation of the disk as far as they fit together: a disk takes some
+// hundred of those a second, and a change may be a single row. After an error the first of them may be durable, each whole.
+func (db *DB) Commit(ctx context.Context, changes ...*Change) error {
 	if db.options.ReadOnly {
 		return ErrReadOnly
 	}
-	p, err := db.prepare(c)
-	if err != nil {
-		return err
+	var group *prepared
+	for _, c := range changes {
+		p, err := db.prepare(c)
+		if err != nil {
+			return err
+		}
+		if group != nil && (!db.fits(group.cost.plus(p.cost)) || group.bytes+p.bytes > gatherBytes) {
+			if err := db.submit(ctx, group); err != nil {
+				return err
+			}
+			group = nil
+		}
+		if group == nil {
+			group = p
+			continue
+		}
+		group.add(p.ops...)
+		group.lastParcel, group.lastEvent = max(group.lastParcel, p.lastParcel), max(group.lastEvent, p.lastEvent)
 	}
+	if group == nil {
+		return nil
+	}
+	return db.submit(ctx, group)
+}
+
+// submit hands a prepared change to the writer and waits for it.
+func (db *DB) submit(ctx context.Context, p *prepared) error {
 	r := request{change: p, done: make(chan error, 1)}
 	select {
 	case db.requests <- r:
@@ -67,9 +94,15 @@ func (db *DB) Commit(ctx context.Context, c *Change) error {
 	}
 }
 
-// ask has the writer run f between two transactions.
-func (db *DB) ask(f func() error) error {
-	r := request{alone: f, done: make(chan error, 1)}
+// ask has the writer run f, which writes, between two transactions.
+func (db *DB) ask(f func() error) error { return db.send(request{alone: f, done: make(chan error, 1)}) }
+
+// pause has the writer run f, which only looks, between two transactions.
+func (db *DB) pause(f func() error) error {
+	return db.send(request{alone: f, look: true, done: make(chan error, 1)})
+}
+
+func (db *DB) send(r request) error {
 	select {
 	case db.requests <- r:
 		return <-r.done
@@ -91,6 +124,13 @@ func (db *DB) prepare(c *Change) (*prepared, error) {
 	for _, address := range c.DropSteps {
 		if n, ok := db.known(name{c.Pipeline, address}); ok {
 			p.add(op{key32(prefixStep, n), nil}, op{key32(prefixCheckpoint, n), nil})
+			err := db.scanRaw(key32(prefixMark, n), nil, false, func(key, _ []byte) error {
+				p.add(op{append([]byte(nil), key...), nil})
+				return nil
+			})
+			if err != nil {
+				return nil, err
+			}
 		}
 	}
 	for _, key := range c.DropOwing {
@@ -136,9 +176,21 @@ func (db *DB) prepare(c *Change) (*prepared, error) {
 		}
 		p.add(db.sealed(owingKey(n, o.Parcel), w))
 	}
+	for _, m := range c.Marks {
+		if err := db.mark(p, name{c.Pipeline, m.Step}, m); err != nil {
+			return nil, err
+		}
+	}
 	for i := range c.Parcels {
 		p.add(db.parcelOp(&c.Parcels[i]))
 		p.lastParcel = max(p.lastParcel, c.Parcels[i].ID)
+	}
+	for _, a := range c.Audit {
+		op, err := db.auditOp(a)
+		if err != nil {
+			return nil, err
+		}
+		p.add(op)
 	}
 	for _, e := range c.Events {
 		n, err := number("")
@@ -170,6 +222,24 @@ func (p *prepared) check() error {
 	if p.bytes > MaxChange {
 		return fmt.Errorf("%w: a change of %d bytes, the limit is %d", ErrTooLarge, p.bytes, MaxChange)
 	}
+	return nil
+}
+
+// mark writes a mark, or deletes one without tries: where the step is not known there is none.
+func (db *DB) mark(p *prepared, step name, m Mark) error {
+	if m.Tries == 0 {
+		if n, ok := db.known(step); ok {
+			p.add(op{markKey(n, m.ID), nil})
+		}
+		return nil
+	}
+	n, err := db.numberOf(step)
+	if err != nil {
+		return err
+	}
+	w := newWriter(8)
+	w.uint(uint64(m.Tries))
+	p.add(db.sealed(markKey(n, m.ID), w))
 	return nil
 }
 
@@ -226,7 +296,11 @@ func (db *DB) write() {
 			}
 		}
 		if first.alone != nil {
-			first.done <- db.sound(0, first.alone)
+			if first.look {
+				first.done <- first.alone()
+			} else {
+				first.done <- db.sound(0, first.alone)
+			}
 			continue
 		}
 		if !db.fits(first.change.cost) {
@@ -265,7 +339,11 @@ func (db *DB) sound(bytes int, f func() error) error {
 	if db.broken != nil {
 		return db.broken
 	}
-	if err := room(db.dir, db.options.Reserve+2*int64(bytes)); err != nil { // twice: a journal holds them once more
+	need := db.reserve() + 2*int64(bytes) // twice: a journal holds them once more
+	if err := room(db.dir, need); err != nil {
+		return err
+	}
+	if err := keepSpare(db.dir, need); err != nil {
 		return err
 	}
 	return f()
@@ -278,7 +356,7 @@ func (db *DB) commitGroup(group []request) error {
 		all.lastParcel = max(all.lastParcel, r.change.lastParcel)
 		all.lastEvent = max(all.lastEvent, r.change.lastEvent)
 	}
-	ops := db.withMarks(&all)
+	ops := db.withLargest(&all)
 	if len(ops) == 0 {
 		return nil
 	}
@@ -291,13 +369,13 @@ func (db *DB) commitGroup(group []request) error {
 	return nil
 }
 
-// withMarks adds the new largest numbers to the operations that raise them.
-func (db *DB) withMarks(p *prepared) []op {
+// withLargest adds the new largest numbers to the operations that raise them.
+func (db *DB) withLargest(p *prepared) []op {
 	parcel, event := max(p.lastParcel, db.lastParcel.Load()), max(p.lastEvent, db.lastEvent.Load())
 	if parcel == db.lastParcel.Load() && event == db.lastEvent.Load() {
 		return p.ops
 	}
-	return append(p.ops, db.marksOp(parcel, event))
+	return append(p.ops, db.largestOp(parcel, event))
 }
 
 // trimmedTo is up to where the events of a pipeline are gone.
@@ -321,20 +399,46 @@ func (db *DB) committed(p *prepared) {
 func (db *DB) apply(ops []op) error {
 	txn := db.badger.NewTransaction(true)
 	defer txn.Discard()
-	for _, o := range ops {
-		var err error
+	next := db.tally
+	next.serial++
+	write := func(o op) error {
 		if o.value == nil {
-			err = txn.Delete(o.key)
-		} else {
-			err = txn.SetEntry(badger.NewEntry(o.key, o.value))
+			return txn.Delete(o.key)
 		}
-		if err != nil {
+		return txn.SetEntry(badger.NewEntry(o.key, o.value))
+	}
+	for _, o := range ops {
+		if err := db.count(&next, txn, o); err != nil {
+			return err
+		}
+		if err := write(o); err != nil {
 			return err
 		}
 	}
-	if err := txn.Commit(); err != nil {
+	if err := write(db.tallyOp(next)); err != nil {
 		return err
 	}
+	err := txn.Commit()
+	if err == nil {
+		err = db.log.unsynced()
+	}
+	if err != nil {
+		// Badger does not say how much of it was written, and goes on badly after some errors: nothing may follow.
+		db.broken = fmt.Errorf("%w: %v", ErrBroken, err)
+		db.dead.Store(true)
+		return db.broken
+	}
+	db.tally = next
+	db.writeHead()
 	db.writes.Add(int64(len(ops)))
+	for _, o := range ops {
+		db.grown += cost{}.add(o).bytes
+	}
+	if db.grown > grownTooMuch {
+		select {
+		case db.fat <- struct{}{}:
+		default: // it is known
+		}
+	}
 	return nil
 }

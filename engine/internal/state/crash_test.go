@@ -32,6 +32,11 @@ func TestMain(m *testing.M) {
 		commitUntilKilled(dir)
 	case "die":
 		dieAt(dir, point)
+	case "limit", "tmpfs", "crowd", "few":
+		playDisk(role, point, dir)
+	case "try":
+		_, err := state.Open(dir, state.Options{Key: testKey})
+		fmt.Println(err)
 	case "open":
 		if _, err := state.Open(dir, state.Options{Key: testKey}); err != nil {
 			fmt.Println(err, errors.Is(err, state.ErrInUse))

@@ -8,7 +8,7 @@ import (
 )
 
 // encodingVersion is the first byte of every plaintext.
-const encodingVersion = 1
+const encodingVersion = 2
 
 // writer builds the plaintext of a value behind the room that sealing needs for its nonce. Numbers are varints, byte strings carry
 // their length.
@@ -26,6 +26,13 @@ func (w *writer) fixed(n uint64) { w.buf = binary.LittleEndian.AppendUint64(w.bu
 func (w *writer) text(s string)  { w.uint(uint64(len(s))); w.buf = append(w.buf, s...) }
 func (w *writer) bytes(b []byte) { w.uint(uint64(len(b))); w.buf = append(w.buf, b...) }
 func (w *writer) name(n uint32)  { w.uint(uint64(n)) }
+
+func (w *writer) fixeds(list []uint64) {
+	w.uint(uint64(len(list)))
+	for _, n := range list {
+		w.fixed(n)
+	}
+}
 
 // time is 0 for the zero time, else nanoseconds + 1 and the Unix second.
 func (w *writer) time(t time.Time) {
@@ -52,8 +59,9 @@ func (w *writer) bits(rows []uint32) {
 
 // reader takes apart what writer built. It never panics: what does not add up sets bad, and reads zero from then on.
 type reader struct {
-	rest []byte
-	bad  bool
+	rest    []byte
+	version byte // of the plaintext's encoding
+	bad     bool
 }
 
 func (r *reader) fail() { r.bad, r.rest = true, nil }
@@ -112,6 +120,18 @@ func (r *reader) fixed() uint64 {
 	return 0
 }
 
+func (r *reader) fixeds() []uint64 {
+	n := r.count(8)
+	if n == 0 {
+		return nil
+	}
+	list := make([]uint64, n)
+	for i := range list {
+		list[i] = r.fixed()
+	}
+	return list
+}
+
 func (r *reader) text() string { return string(r.take(r.uint())) }
 
 // bytes returns a copy, nil when empty.
@@ -166,12 +186,14 @@ func encodeOwing(o *Owing, number func(address string) (uint32, error)) (*writer
 	if len(o.IDs) > 0 && len(o.IDs) != o.Rows {
 		return nil, fmt.Errorf("owing of %s: %d identities for %d rows", o.Step, len(o.IDs), o.Rows)
 	}
-	w := newWriter(16 + 8*len(o.IDs) + len(o.Groups)*(64+o.Rows/8))
-	w.uint(uint64(o.Rows))
-	w.uint(uint64(len(o.IDs)))
-	for _, id := range o.IDs {
-		w.fixed(id)
+	if len(o.Keys) > 0 && len(o.Keys) != o.Rows || len(o.Orders) > 0 && len(o.Orders) != o.Rows {
+		return nil, fmt.Errorf("owing of %s: %d keys and %d places in line for %d rows", o.Step, len(o.Keys), len(o.Orders), o.Rows)
 	}
+	w := newWriter(24 + 8*(len(o.IDs)+len(o.Keys)+len(o.Orders)) + len(o.Groups)*(64+o.Rows/8))
+	w.uint(uint64(o.Rows))
+	w.fixeds(o.IDs)
+	w.fixeds(o.Keys)
+	w.fixeds(o.Orders)
 	w.uint(uint64(len(o.Groups)))
 	for i := range o.Groups {
 		if err := w.group(&o.Groups[i], o.Rows, number); err != nil {
@@ -220,12 +242,9 @@ func (w *writer) group(g *Group, rows int, number func(string) (uint32, error)) 
 
 // decodeOwing is the way back; a number that address does not know makes the reader bad.
 func decodeOwing(r *reader, address func(uint32) (string, bool)) Owing {
-	o := Owing{Rows: r.int()}
-	if n := r.count(8); n > 0 {
-		o.IDs = make([]uint64, n)
-		for i := range o.IDs {
-			o.IDs[i] = r.fixed()
-		}
+	o := Owing{Rows: r.int(), IDs: r.fixeds()}
+	if r.version > 1 {
+		o.Keys, o.Orders = r.fixeds(), r.fixeds()
 	}
 	if n := r.count(10); n > 0 {
 		o.Groups = make([]Group, n)

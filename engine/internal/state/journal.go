@@ -15,7 +15,7 @@ import (
 const pieceSize = 1 << 20
 
 func (db *DB) commitByJournal(p *prepared) error {
-	p.ops = db.withMarks(p)
+	p.ops = db.withLargest(p)
 	pieces := pack(p.ops)
 	db.options.Failpoint("commit.before")
 	if err := db.applyAll(pieces); err != nil {
@@ -33,7 +33,7 @@ func (db *DB) commitByJournal(p *prepared) error {
 		err = db.dropJournal()
 	}
 	if err != nil {
-		db.broken = fmt.Errorf("a change is promised but not applied, open the state again: %w", err)
+		db.broken = fmt.Errorf("%w: a change is promised but not applied: %v", ErrBroken, err)
 		return db.broken
 	}
 	db.options.Failpoint("commit.after")
@@ -58,7 +58,7 @@ func (db *DB) replayJournal() error {
 		}
 		ops, err := unpack(piece)
 		if err != nil {
-			return damaged(db.dir, fmt.Errorf("entry %x: %w", key, err))
+			return db.damaged(fmt.Errorf("entry %x: %w", key, err))
 		}
 		return db.applyAll(ops)
 	})
@@ -66,7 +66,7 @@ func (db *DB) replayJournal() error {
 		return err
 	}
 	if found < promised {
-		return damaged(db.dir, fmt.Errorf("the journal has %d of %d pieces", found, promised))
+		return db.damaged(fmt.Errorf("the journal has %d of %d pieces", found, promised))
 	}
 	return db.dropJournal()
 }

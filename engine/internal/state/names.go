@@ -100,7 +100,7 @@ func (db *DB) Pipelines() []string {
 }
 
 // Rename gives everything that the state holds of one step or source to another address, atomically: checkpoint, configuration
-// hash, what it owes, and where it stands as a door. A name that the state does not know is no error, so that `moved` may stay in a
+// hash, marks, what it owes, and where it stands as a door. A name that the state does not know is no error, so that `moved` may stay in a
 // pipeline file. It refuses a new address that has state of its own (ErrTaken). Addresses inside Parcel.Rest are the engine's.
 func (db *DB) Rename(pipeline, from, to string) error {
 	if db.options.ReadOnly {
@@ -132,11 +132,11 @@ func (db *DB) Rename(pipeline, from, to string) error {
 	return nil
 }
 
-// used tells whether a number has a checkpoint, a configuration or something owed.
+// used tells whether a number has a checkpoint, a configuration, a mark or something owed.
 func (db *DB) used(n uint32) (bool, error) {
 	found := false
 	err := db.view(func(txn *badger.Txn) error {
-		for _, prefix := range []byte{prefixCheckpoint, prefixStep, prefixOwing} {
+		for _, prefix := range []byte{prefixCheckpoint, prefixStep, prefixOwing, prefixMark} {
 			it := txn.NewIterator(badger.IteratorOptions{Prefix: key32(prefix, n)})
 			it.Rewind()
 			found = found || it.Valid()

@@ -16,6 +16,7 @@ type Snapshot struct {
 	Checkpoints []Checkpoint
 	Owing       []Owing // by step, then by parcel: oldest first
 	Steps       []StepState
+	Marks       []Mark // by step
 	LastEvent   uint64 // the largest number ever committed by any pipeline, 0 for none
 	NextParcel  uint64 // larger than every ID ever committed by any pipeline, at least 1
 }
@@ -54,6 +55,9 @@ func (db *DB) Load(pipeline string) (Snapshot, error) {
 			o.Step, o.Parcel = address, binary.BigEndian.Uint64(key[5:])
 			s.Owing = append(s.Owing, o)
 		}),
+		read(prefixMark, func(address string, key []byte, r *reader) {
+			s.Marks = append(s.Marks, Mark{address, binary.BigEndian.Uint64(key[5:]), r.int()})
+		}),
 	)
 	return s, err
 }
@@ -67,18 +71,7 @@ func (db *DB) Parcel(id uint64) (Parcel, error) {
 		if err != nil {
 			return err
 		}
-		var decodeErr error
-		err = item.Value(func(value []byte) error {
-			decodeErr = db.decodeParcel(&p, key, value)
-			return nil
-		})
-		if decodeErr != nil {
-			return decodeErr
-		}
-		if err != nil {
-			return damaged(db.dir, fmt.Errorf("parcel %d: %w", id, err))
-		}
-		return nil
+		return db.value(item, func(value []byte) error { return db.decodeParcel(&p, key, value) })
 	})
 	switch {
 	case errors.Is(err, badger.ErrKeyNotFound):
@@ -131,11 +124,11 @@ func (db *DB) Events(pipeline string, after uint64, limit int) ([]Event, error) 
 	return events, nil
 }
 
-// Size is what the state takes on disk, in bytes.
+// Size is what the state takes on disk, in bytes, without the spare that is given back when it is needed.
 func (db *DB) Size() (int64, error) {
 	var sum int64
 	err := filepath.WalkDir(db.dir, func(_ string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.Type().IsRegular() {
+		if err == nil && entry.Type().IsRegular() && entry.Name() != spareFile {
 			var info fs.FileInfo
 			if info, err = entry.Info(); err == nil {
 				sum += allocated(info)
@@ -147,4 +140,40 @@ func (db *DB) Size() (int64, error) {
 		return err
 	})
 	return sum, err
+}
+
+// Info describes a state as files.
+type Info struct {
+	Format   int    `json:"format"`
+	Retired  *Audit `json:"retired,omitempty"`
+	Commits  uint64 `json:"commits"` // ever
+	Entries  uint64 `json:"entries"`
+	Tables   int64  `json:"tables_bytes"`    // on disk: keys, bookkeeping, small values
+	ValueLog int64  `json:"value_log_bytes"` // bodies
+	Logs     int64  `json:"logs_bytes"`      // what is not in tables yet
+}
+
+// Info looks at the state as files. It may be asked beside commits.
+func (db *DB) Info() (Info, error) {
+	i := Info{Format: db.about.version, Retired: db.about.retired}
+	err := db.scan([]byte{prefixTally}, nil, func(_ []byte, r *reader) error {
+		i.Commits, i.Entries = r.uint(), r.uint()
+		r.fixed()
+		return nil
+	})
+	if err != nil {
+		return i, err
+	}
+	for pattern, sum := range map[string]*int64{"*.sst": &i.Tables, "*.vlog": &i.ValueLog, "*.mem": &i.Logs} {
+		files, err := filepath.Glob(filepath.Join(db.dir, "db", pattern))
+		if err != nil {
+			return i, err
+		}
+		for _, file := range files {
+			if info, err := os.Stat(file); err == nil { // else compacted away meanwhile
+				*sum += allocated(info)
+			}
+		}
+	}
+	return i, nil
 }

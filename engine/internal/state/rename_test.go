@@ -30,9 +30,10 @@ func TestRename(t *testing.T) {
 	}
 	c.Checkpoints[0].Source = "source.wecom_chat.archive"
 	c.Owing[0].Step, c.Steps[0].Address = "sink.kintone.chat", "sink.kintone.chat"
+	c.Marks[0].Step, c.Marks[1].Step = "sink.kintone.chat", "sink.kintone.chat"
 	c.Owing[0].Groups[0].Door = "sink.kintone.chat"
 	c.Owing[0].Groups[1].AboutAt = "sink.kintone.chat"
-	want := state.Snapshot{Checkpoints: c.Checkpoints, Owing: c.Owing, Steps: c.Steps, LastEvent: 5, NextParcel: 3}
+	want := state.Snapshot{Checkpoints: c.Checkpoints, Owing: c.Owing, Steps: c.Steps, Marks: c.Marks, LastEvent: 5, NextParcel: 3}
 	for range 2 {
 		same(t, "renamed", load(t, db, "archive"), want)
 		db = reopen(t, db, dir)
@@ -42,6 +43,17 @@ func TestRename(t *testing.T) {
 	db = reopen(t, db, dir)
 	if n := len(load(t, db, "archive").Steps); n != 2 {
 		t.Errorf("%d steps; want 2", n)
+	}
+}
+
+// A mark alone keeps a name from being taken over.
+func TestRenameOntoMark(t *testing.T) {
+	db := open(t, t.TempDir())
+	commit(t, db, &state.Change{Pipeline: "p", Marks: []state.Mark{
+		{Step: "sink.a.old", ID: 1, Tries: 1}, {Step: "sink.a.new", ID: 1, Tries: 1},
+	}})
+	if err := db.Rename("p", "sink.a.old", "sink.a.new"); !errors.Is(err, state.ErrTaken) {
+		t.Errorf("got %v; want ErrTaken", err)
 	}
 }
 

@@ -19,7 +19,10 @@ const (
 	tagSize   = 16
 )
 
-var errSeal = errors.New("a value cannot be opened")
+var (
+	errSeal   = errors.New("a value cannot be opened")
+	errDecode = errors.New("a value does not decode")
+)
 
 // sealer seals values with AES-256-GCM:
 //

@@ -31,6 +31,8 @@ func TestNothingReadable(t *testing.T) {
 		Owing:  []state.Owing{{Step: text, Parcel: 1, Rows: 1, Groups: []state.Group{group}}},
 		Events: []state.Event{{Number: 1, Data: b}},
 		Steps:  []state.StepState{{Address: text, ConfigHash: b}},
+		Marks:  []state.Mark{{Step: text, ID: 7, Tries: 1}},
+		Audit:  []state.Audit{{Who: text, Verb: text, What: text}},
 	}
 	for i := range 5000 { // so many that they go through the journal
 		large := group
@@ -65,6 +67,9 @@ func TestNothingReadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	check()
+	if err := db.Retire(t.Context(), state.Audit{Who: text, What: text}); err != nil {
+		t.Fatal(err)
+	}
 	db.Close()
 	check()
 }

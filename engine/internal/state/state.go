@@ -10,20 +10,20 @@
 package state
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
-	"github.com/dgraph-io/badger/v4/table"
 )
 
 // What Open, Commit and the readers may answer; callers branch with errors.Is. The text around them names the directory or entry.
@@ -37,6 +37,8 @@ var (
 	ErrClosed   = errors.New("the state is closed")
 	ErrTooLarge = errors.New("too large for the state")
 	ErrNotFound = errors.New("not in the state")
+	ErrRetired  = errors.New("the state was moved away")
+	ErrBroken   = errors.New("the disk refused a write: the state must be opened again")
 	ErrTaken    = errors.New("the name has state of its own")
 )
 
@@ -57,33 +59,45 @@ type Options struct {
 	// acknowledged), and for a change that spans transactions also at commit.pieces (written, not promised) and commit.journal
 	// (promised, not applied). For crash tests; nil otherwise.
 	Failpoint func(name string)
+
+	logFile int64 // size of a file of the value log, for tests; 0 = valueLogFile
 }
 
 // DB is an open state. Its methods may be called from any goroutine.
 type DB struct {
-	dir      string
-	options  Options
-	badger   *badger.DB
-	seal     *sealer
-	names    names
-	requests chan request
-	closing  chan struct{}
-	closed   sync.Once
-	release  func() error // the lock on the directory
-	writer   sync.WaitGroup
-	tidying  sync.Mutex // held by Compact, so that Close waits for it
+	dir       string
+	options   Options
+	badger    *badger.DB
+	seal      *sealer
+	names     names
+	log       *badgerLog
+	about     known         // what the format file said
+	head      *os.File      // see tally.go; of the writer
+	tally     tally         // of the writer
+	grown     int64         // bytes written to tables since the last rewrite; of the writer
+	started   uint64        // serial of the tally when it was opened
+	fat       chan struct{} // of 1: that is too much
+	requests  chan request
+	closing   chan struct{}
+	closed    sync.Once
+	release   func() error // the lock on the directory
+	writer    sync.WaitGroup
+	tidying   sync.Mutex // held by Compact, so that Close waits for it
+	archiving sync.Mutex // held by Archive, likewise
 
 	lastParcel atomic.Uint64 // the largest numbers ever committed; set by the writer
 	lastEvent  atomic.Uint64
 	trimmed    sync.Map     // pipeline's number -> events up to here are gone: where the next trim starts to look, past the tombstones
 	writes     atomic.Int64 // entries written since Compact
-	broken     error        // of the writer: a journal could not be applied, and nothing may be written over it
+	broken     error        // of the writer: after an error of which nobody knows how much is written
+	dead       atomic.Bool  // likewise: Badger panics in readers after some errors
 }
 
 // Open opens the state in dir and creates it, for its owner alone, where there is none. It refuses a directory that another
 // process (or this one) has open (ErrInUse), a key that did not seal it (ErrWrongKey), a format it does not know (ErrNewer, before
-// anything is touched), a disk without room (ErrFull) and files that do not add up (ErrDamaged). An engine that was killed loses nothing that Commit had
-// acknowledged.
+// anything is touched), a state that was moved away (ErrRetired, unless ReadOnly), a disk without room (ErrFull) and files that do
+// not add up (ErrDamaged). An older format is opened, and raised: the weir that wrote it refuses it from then on. An engine that was
+// killed loses nothing that Commit had acknowledged.
 func Open(dir string, o Options) (*DB, error) {
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
@@ -94,12 +108,15 @@ func Open(dir string, o Options) (*DB, error) {
 	if o.Reserve == 0 {
 		o.Reserve = reserve
 	}
+	if o.logFile == 0 {
+		o.logFile = valueLogFile
+	}
 	seal, err := newSealer(o.Key)
 	if err != nil {
 		return nil, err
 	}
 	if o.ReadOnly {
-		err = checkFormat(dir, seal)
+		_, err = checkFormat(dir, seal)
 	} else {
 		err = os.MkdirAll(dir, 0o700)
 	}
@@ -115,33 +132,68 @@ func Open(dir string, o Options) (*DB, error) {
 		return nil, errors.Join(err, release())
 	}
 	db.release = release
+	db.started = db.tally.serial
 	db.writer.Go(db.write)
+	db.writer.Go(db.watch)
 	return db, nil
 }
 
 func openLocked(dir string, o Options, seal *sealer) (*DB, error) {
-	if err := checkFormat(dir, seal); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	known, err := checkFormat(dir, seal)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	if known.retired != nil && !o.ReadOnly {
+		return nil, refuseRetired(dir, known.retired)
+	}
+	giveSpare(dir, o.Reserve/2)
 	if err := room(dir, o.Reserve/2); err != nil {
 		return nil, err
 	}
-	bdb, err := openBadger(dir, o.Log)
+	if err := writable(dir); err != nil {
+		return nil, fmt.Errorf("open state %s: %w", dir, err)
+	}
+	if err := unfinished(dir); err != nil {
+		return nil, err
+	}
+	log := &badgerLog{log: o.Log}
+	bdb, err := openBadger(dir, o.logFile, log)
 	if err != nil {
 		return nil, err
 	}
 	db := &DB{
-		dir: dir, options: o, badger: bdb, seal: seal,
-		requests: make(chan request), closing: make(chan struct{}),
+		dir: dir, options: o, badger: bdb, seal: seal, log: log,
+		requests: make(chan request), closing: make(chan struct{}), fat: make(chan struct{}, 1),
 	}
 	if err := db.recover(); err != nil {
+		if db.head != nil {
+			db.head.Close()
+		}
 		return nil, errors.Join(err, bdb.Close())
 	}
 	return db, nil
 }
 
-// reserve is what a memory table, the table that it becomes and a compaction of it take on disk.
+// writable tells whether files can be made in dir, before Badger makes some and fails at others.
+func writable(dir string) error {
+	f, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// reserve is what a memory table, the table that it becomes and its first compaction take on disk.
 const reserve = 32 << 20
+
+// reserve is what must stay free: Badger writes its tables anew before it removes the old ones.
+func (db *DB) reserve() int64 {
+	tables, _ := db.badger.Size()
+	return db.options.Reserve + min(tables, maxCompaction)
+}
+
+// maxCompaction bounds what Badger writes anew at a time: tables of a level, with those of the next that they overlap.
+const maxCompaction = 256 << 20
 
 // room answers ErrFull where fewer than need bytes are free. Badger writes to mapped files, where a full disk is no error but the end
 // of the process (SIGBUS): so the disk is asked before.
@@ -152,15 +204,37 @@ func room(dir string, need int64) error {
 	return nil
 }
 
-// recover does what must happen before the first commit: the format is checked again, now that nobody else can create it, a
-// journal that a killed engine left is applied, and the small tables are read.
+// recover does what must happen before the first commit: the format is checked again, now that nobody else can create it,
+// and raised; a journal that a killed engine left is applied; the small tables are read.
 func (db *DB) recover() error {
-	err := checkFormat(db.dir, db.seal)
-	if errors.Is(err, fs.ErrNotExist) {
-		if !db.empty() {
-			return damaged(db.dir, fmt.Errorf("the file %q is missing", formatFile))
+	known, err := checkFormat(db.dir, db.seal)
+	created := errors.Is(err, fs.ErrNotExist)
+	switch {
+	case created && !db.empty():
+		return db.damaged(fmt.Errorf("the file %q is missing", formatFile))
+	case created:
+		known.version = formatVersion
+	case err != nil:
+		return err
+	}
+	if err := db.loadTally(known.version); err != nil {
+		return err
+	}
+	if db.head, err = os.OpenFile(filepath.Join(db.dir, headFile), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return err
+	}
+	upgrade := known.version < formatVersion && !db.options.ReadOnly
+	db.about = known
+	if upgrade {
+		// With it goes the tally. The older weir minds neither.
+		var note op
+		if note, err = db.auditOp(Audit{time.Now().UTC(), "weir", "upgrade", fmt.Sprintf("format %d to %d", known.version, formatVersion)}); err == nil {
+			err = db.apply([]op{note})
 		}
-		err = writeFormat(db.dir, db.seal)
+		db.about.version = formatVersion
+	}
+	if err == nil && (created || upgrade) {
+		err = writeFormat(db.dir, db.seal, nil)
 	}
 	if err != nil {
 		return err
@@ -168,7 +242,7 @@ func (db *DB) recover() error {
 	if err := db.replayJournal(); err != nil {
 		return err
 	}
-	if err := db.loadMarks(); err != nil {
+	if err := db.loadLargest(); err != nil {
 		return err
 	}
 	return db.loadNames()
@@ -177,28 +251,29 @@ func (db *DB) recover() error {
 // openBadger opens Badger with a profile that costs tens of megabytes, not the 531 MB of its defaults (a million entries owed).
 // Values from valueThreshold on live in the value log: they are written once, count only as pointers against the size of a
 // transaction, and keep the tree so small that compaction is cheap. Every write is synchronised before it is acknowledged.
-func openBadger(dir string, log func(string, ...any)) (*badger.DB, error) {
+func openBadger(dir string, logFile int64, log *badgerLog) (*badger.DB, error) {
 	o := badger.DefaultOptions(filepath.Join(dir, "db")).
 		WithSyncWrites(true).
 		WithDetectConflicts(false).    // one writer, and it only writes blindly
 		WithCompression(options.None). // sealed bytes do not shrink
 		WithVerifyValueChecksum(true).
 		WithMetricsEnabled(false).
-		WithLogger(badgerLog(log)).
+		WithLogger(log).
 		WithMemTableSize(8 << 20).
 		WithNumMemtables(2).
 		WithBaseTableSize(4 << 20).
 		WithValueThreshold(valueThreshold).
-		WithValueLogFileSize(valueLogFile).
+		WithValueLogFileSize(logFile).
 		WithBlockCacheSize(2 << 20).
 		WithIndexCacheSize(2 << 20).
-		WithNumCompactors(2).
+		WithNumCompactors(0). // see rewrite
+		WithNumLevelZeroTablesStall(1 << 20).
 		WithNumGoroutines(1)
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, err
 	}
 	var bdb *badger.DB
-	err := checkTables(o)
+	err := errors.Join(dropEmpty(o.Dir), checkFiles(o))
 	if err == nil {
 		bdb, err = badger.Open(o)
 	}
@@ -207,67 +282,42 @@ func openBadger(dir string, log func(string, ...any)) (*badger.DB, error) {
 		return bdb, nil
 	case strings.Contains(err.Error(), "Another process is using this Badger database"):
 		return nil, fmt.Errorf("%w: %s", ErrInUse, dir) // where lockFolder cannot tell; Badger has no sentinel for it
-	case errors.Is(err, fs.ErrPermission), strings.Contains(err.Error(), "permission denied"), strings.Contains(err.Error(), "read-only file system"):
-		return nil, fmt.Errorf("open state %s: %w", dir, err)
+	case strings.Contains(err.Error(), "too many open files"):
+		return nil, fmt.Errorf("the machine refuses to open the state %s, which is not damaged: %w; allow this process more of them (ulimit -n, "+
+			"LimitNOFILE)", dir, err)
+	case refused(err):
+		return nil, fmt.Errorf("the machine refuses to open the state %s, which is not damaged: %w", dir, err)
 	default:
 		return nil, damaged(dir, err)
 	}
 }
 
-// checkTables looks at the end of each table file, ‖ index length (4) ‖ checksum ‖ checksum length (4), because Badger panics on a
-// goroutine of its own where these lengths are nonsense (v4.9.6, table.initIndex). All other damage it reports as an error. A table
-// that the manifest does not name is what a killed engine left half written; Badger deletes it.
-func checkTables(o badger.Options) error {
-	f, err := os.Open(filepath.Join(o.Dir, badger.ManifestFilename))
-	if errors.Is(err, fs.ErrNotExist) { // a new state, or one that Badger would take for new
-		if files, _ := filepath.Glob(filepath.Join(o.Dir, "[0-9]*")); len(files) > 0 { // Badger makes its manifest before them
+// refused reports whether the machine keeps us from the files, so that nothing is known of them. Badger has not always wrapped what the
+// system says.
+func refused(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || slices.ContainsFunc([]error{
+		syscall.EACCES, syscall.EROFS, syscall.EMFILE, syscall.ENFILE, syscall.EFBIG, syscall.ENOSPC, syscall.EDQUOT, syscall.ENOMEM, syscall.EIO,
+	}, func(e error) bool { return errors.Is(err, e) || strings.Contains(err.Error(), e.Error()) })
+}
+
+// dropEmpty removes value logs and memory tables without a byte. An engine was killed between giving one a name and a length, or between
+// taking its length and its name away: Badger does both in two steps, and takes an empty file that it finds for damage (v4.9.6,
+// logFile.open; ristretto v2.2.0, MmapFile.Delete).
+func dropEmpty(dir string) error {
+	for _, kind := range []string{"*.vlog", "*.mem"} {
+		names, err := filepath.Glob(filepath.Join(dir, kind))
+		if err != nil {
 			return err
 		}
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	manifest, _, err := badger.ReplayManifestFile(f, 0, o)
-	if err != nil {
-		return err
-	}
-	for id := range manifest.Tables {
-		if err := checkTable(table.NewFilename(id, o.Dir)); err != nil {
-			return fmt.Errorf("table %d: %w", id, err)
+		for _, name := range names {
+			if st, err := os.Stat(name); err == nil && st.Size() == 0 {
+				if err := os.Remove(name); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return nil
-}
-
-func checkTable(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	end, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return err
-	}
-	for _, largest := range []int64{128, end} { // the checksum, then the index
-		var length [4]byte
-		if _, err := f.ReadAt(length[:], end-4); err != nil {
-			return errors.New("the table is cut")
-		}
-		n := int64(binary.BigEndian.Uint32(length[:]))
-		if end -= 4 + n; n == 0 || n > largest || end < 0 {
-			return errors.New("the table has no index")
-		}
-	}
-	return nil
-}
-
-// damaged says what is wrong and what an operator can do.
-func damaged(dir string, cause error) error {
-	return fmt.Errorf("%w: %s: %v; restore the folder from a backup, or move it away and let the sources be read again from where "+
-		"you start them (what was owed is then lost with it)", ErrDamaged, dir, cause)
 }
 
 // Close waits for the change being written and for Compact, and releases the directory. Commits that were not taken yet get ErrClosed.
@@ -278,7 +328,15 @@ func (db *DB) Close() error {
 		db.writer.Wait()
 		db.tidying.Lock()
 		defer db.tidying.Unlock()
-		err = errors.Join(db.badger.Close(), db.release())
+		db.archiving.Lock()
+		defer db.archiving.Unlock()
+		giveSpare(db.dir, spareSize)
+		if full := room(db.dir, hardlyAny); full != nil && db.tally.serial != db.started {
+			// Closing writes a table, which would end the process. The logs have everything, and the next start writes it.
+			err = errors.Join(fmt.Errorf("the state is left as it is: %w", full), db.release())
+			return
+		}
+		err = errors.Join(db.badger.Close(), db.head.Sync(), db.head.Close(), db.release())
 	})
 	return err
 }
@@ -296,16 +354,49 @@ func (db *DB) empty() bool {
 	return none
 }
 
-// badgerLog hands Badger's messages to the engine's debug log; what matters of them comes back as errors.
-type badgerLog func(msg string, args ...any)
+// badgerLog hands Badger's messages to the engine's debug log; what matters of them comes back as errors, but for one.
+type badgerLog struct {
+	log  func(msg string, args ...any)
+	sync atomic.Pointer[string] // what Badger logged instead of failing a commit
+	read atomic.Pointer[string] // what it logged instead of failing a read, the last time
+}
 
-func (l badgerLog) Errorf(f string, v ...any)   { l.log("error", f, v) }
-func (l badgerLog) Warningf(f string, v ...any) { l.log("warning", f, v) }
-func (l badgerLog) Infof(f string, v ...any)    { l.log("info", f, v) }
-func (l badgerLog) Debugf(f string, v ...any)   { l.log("debug", f, v) }
+func (l *badgerLog) Errorf(f string, v ...any)   { l.say("error", f, v) }
+func (l *badgerLog) Warningf(f string, v ...any) { l.say("warning", f, v) }
+func (l *badgerLog) Infof(f string, v ...any)    { l.say("info", f, v) }
+func (l *badgerLog) Debugf(f string, v ...any)   { l.say("debug", f, v) }
 
-func (l badgerLog) log(level, format string, v []any) {
-	if text := strings.TrimSpace(fmt.Sprintf(format, v...)); text != "" {
-		l("badger", "severity", level, "text", text)
+func (l *badgerLog) say(level, format string, v []any) {
+	text := strings.TrimSpace(fmt.Sprintf(format, v...))
+	if strings.HasPrefix(format, "Error while curlf sync") { // v4.9.6, valueLog.write: the commit goes on as if it were durable
+		l.sync.Store(&text)
 	}
+	if strings.HasPrefix(format, "Unable to read: Key") { // v4.9.6, Item.yieldItemValue
+		_, why, _ := strings.Cut(text, " Error: ")
+		l.read.Store(&why)
+	}
+	if why := l.read.Load(); why != nil && strings.HasPrefix(format, "Key: %v, Version") && !strings.Contains(*why, "Fid:") {
+		_, pointer, _ := strings.Cut(text, "valuePointer: ") // … and then, where it should be
+		where := *why + " " + pointer
+		l.read.Store(&where)
+	}
+	if text != "" {
+		l.log("badger", "severity", level, "text", text)
+	}
+}
+
+// unread is why a value cannot be read.
+func (l *badgerLog) unread() error {
+	if text := l.read.Load(); text != nil {
+		return errors.New(*text)
+	}
+	return errors.New("it is empty")
+}
+
+// unsynced is what became of the value log's synchronisation.
+func (l *badgerLog) unsynced() error {
+	if text := l.sync.Load(); text != nil {
+		return errors.New(*text)
+	}
+	return nil
 }

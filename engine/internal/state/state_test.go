@@ -96,7 +96,8 @@ func fullChange() *state.Change {
 					AboutAt: "sink.kintone.log", About: 9, Detail: "field 文件",
 					Due: since.Add(time.Hour), Deadline: since.Add(120 * time.Hour), Since: since},
 			},
-		}, {Step: "sink.oss.large", Parcel: 2, Rows: 1}},
+		}, {Step: "sink.oss.large", Parcel: 2, Rows: 1, Keys: ids(1), Orders: []uint64{1 << 60}}},
+		Marks:  []state.Mark{{Step: "sink.kintone.log", ID: 3, Tries: 1}, {Step: "sink.kintone.log", ID: 1 << 63, Tries: 200}},
 		Events: []state.Event{{Number: 4, Data: []byte("hole")}, {Number: 5, Data: []byte("sink down")}},
 		Steps:  []state.StepState{{Address: "sink.kintone.log", ConfigHash: []byte{1, 2}}},
 	}
@@ -108,7 +109,7 @@ func TestCommitAndLoad(t *testing.T) {
 	same(t, "empty state", load(t, db, "archive"), state.Snapshot{NextParcel: 1})
 	c := fullChange()
 	commit(t, db, c)
-	want := state.Snapshot{Checkpoints: c.Checkpoints, Owing: c.Owing, Steps: c.Steps, LastEvent: 5, NextParcel: 3}
+	want := state.Snapshot{Checkpoints: c.Checkpoints, Owing: c.Owing, Steps: c.Steps, Marks: c.Marks, LastEvent: 5, NextParcel: 3}
 	for range 2 {
 		same(t, "snapshot", load(t, db, "archive"), want)
 		same(t, "another pipeline", load(t, db, "other"), state.Snapshot{LastEvent: 5, NextParcel: 3})
@@ -158,6 +159,64 @@ func TestDropsAndMarks(t *testing.T) {
 	commit(t, db, &state.Change{Pipeline: "archive", Events: []state.Event{{Number: 6, Data: []byte("new")}}})
 	if events, err := db.Events("archive", 0, 10); len(events) != 1 || err != nil {
 		t.Errorf("events after a trim: %v, %v; want one", events, err)
+	}
+}
+
+// Several changes at once are as if one had been written after the other, with one synchronisation where they fit together.
+func TestChangesTogether(t *testing.T) {
+	dir := t.TempDir()
+	var transactions int
+	db, err := state.Open(dir, state.Options{Key: testKey, Failpoint: func(name string) {
+		if name == "commit.before" {
+			transactions++
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	owing := func(parcel uint64) []state.Owing {
+		return []state.Owing{{Step: "sink.a", Parcel: parcel, Rows: 2, IDs: ids(2), Groups: []state.Group{{Rows: everyRow(2), Door: "sink.a", Cause: "x"}}}}
+	}
+	at := func(position string) []state.Checkpoint {
+		return []state.Checkpoint{{Source: "source.s", Position: []byte(position)}}
+	}
+	changes := []*state.Change{
+		{Pipeline: "p", Checkpoints: at("1"), Owing: owing(1), Parcels: []state.Parcel{{ID: 1, Rest: []byte("r"), Body: []byte("b")}}},
+		{Pipeline: "p", DropOwing: []state.OwingKey{{Step: "sink.a", Parcel: 1}}, DropParcels: []uint64{1}}, // what the one before wrote
+		{Pipeline: "p", Checkpoints: at("3"), Owing: owing(3), Parcels: []state.Parcel{{ID: 3, Rest: []byte("r"), Body: []byte("b")}}},
+	}
+	if err := db.Commit(t.Context(), changes...); err != nil {
+		t.Fatal(err)
+	}
+	before := transactions
+	if err := db.Commit(t.Context(), changes...); err != nil { // by now the names have their numbers
+		t.Fatal(err)
+	}
+	if n := transactions - before; n != 1 {
+		t.Errorf("%d transactions, want 1", n)
+	}
+	s := load(t, db, "p")
+	if len(s.Owing) != 1 || s.Owing[0].Parcel != 3 || string(s.Checkpoints[0].Position) != "3" || s.NextParcel != 4 {
+		t.Errorf("got %+v, want the last word on each", s)
+	}
+	if _, err := db.Parcel(1); !errors.Is(err, state.ErrNotFound) {
+		t.Errorf("parcel 1: %v, want none", err)
+	}
+
+	large := make([]*state.Change, 4) // 3 MiB each, and gathered is less than 8 MiB
+	for i := range large {
+		large[i] = &state.Change{Pipeline: "p", Parcels: []state.Parcel{{ID: uint64(10 + i), Rest: []byte("r"), Body: make([]byte, 3<<20)}}}
+	}
+	before = transactions
+	if err := db.Commit(t.Context(), large...); err != nil {
+		t.Fatal(err)
+	}
+	if n := transactions - before; n != 2 {
+		t.Errorf("%d transactions for 12 MiB, want 2", n)
+	}
+	if err := db.Commit(t.Context()); err != nil {
+		t.Errorf("no change: %v", err)
 	}
 }
 
@@ -245,7 +304,7 @@ func TestRefusals(t *testing.T) {
 	if err := json.Unmarshal(text, &format); err != nil {
 		t.Fatal(err)
 	}
-	format["format"] = 2
+	format["format"] = 3
 	newer, _ := json.Marshal(format)
 	os.WriteFile(file, newer, 0o600)
 	if _, err := state.Open(dir, state.Options{Key: testKey}); !errors.Is(err, state.ErrNewer) {
@@ -446,6 +505,8 @@ func TestWrongRows(t *testing.T) {
 		{Step: "s", Rows: 2, Groups: []state.Group{{Rows: []uint32{1, 0}}}},
 		{Step: "s", Rows: 2, Groups: []state.Group{{Rows: []uint32{1, 1}}}},
 		{Step: "s", Rows: 2, IDs: []uint64{1}},
+		{Step: "s", Rows: 2, Keys: []uint64{1}},
+		{Step: "s", Rows: 2, Orders: []uint64{1, 2, 3}},
 	} {
 		if err := db.Commit(t.Context(), &state.Change{Owing: []state.Owing{o}}); err == nil {
 			t.Errorf("%+v was accepted", o)
