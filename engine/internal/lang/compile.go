@@ -125,7 +125,7 @@ func (l *loader) compileArg(d *draft, attr *hclsyntax.Attribute, arg sdk.Arg) (r
 }
 
 func (l *loader) constantArg(d *draft, attr *hclsyntax.Attribute, row rowArg) (rowArg, bool) {
-	fixed := &decoded{body: d.block.Body, values: map[string]cty.Value{}, json: map[string]json.RawMessage{}}
+	fixed := newDecoded(d.block.Body)
 	l.decodeArg(d.Address, attr, row.Arg, fixed)
 	if row.Type == sdk.Files || row.Type == sdk.FilesMap {
 		l.errorf(attr.Expr.Range(), fmt.Sprintf("write: %s = %s", row.Name, sample(row.Arg)), "%s: %s says which of the record's files are wanted", d.Address, row.Name)
@@ -150,7 +150,7 @@ func (l *loader) compileOne(d *draft, attr *hclsyntax.Attribute, arg sdk.Arg, wh
 	if !ok {
 		return nil
 	}
-	val, diags := attr.Expr.Value(l.shape(d.in, m))
+	val, diags := evaluate(attr.Expr, l.shape(d.in, m))
 	l.addHCL(diags, attr.Expr)
 	if diags.HasErrors() {
 		return nil

@@ -27,6 +27,19 @@ type decoded struct {
 	unknown  bool // a value depends on what only a running machine has
 	volatile bool // a value depends on key files
 	hosts    []string
+	secret   map[string]bool // arguments whose value is never shown
+}
+
+func newDecoded(body *hclsyntax.Body) *decoded {
+	return &decoded{body: body, values: map[string]cty.Value{}, json: map[string]json.RawMessage{}, secret: map[string]bool{}}
+}
+
+// shown is an argument's text for a diagnostic.
+func (d *decoded) shown(name string) string {
+	if d.secret[name] {
+		return "(secret)"
+	}
+	return d.text(name)
 }
 
 // has reports whether the argument has a known value.
@@ -97,7 +110,7 @@ func (l *loader) decode(where string, body *hclsyntax.Body, at hcl.Range, args [
 		}
 	}
 	l.only(where, body, attrs, blocks)
-	d := &decoded{body: body, values: map[string]cty.Value{}, json: map[string]json.RawMessage{}}
+	d := newDecoded(body)
 	for _, a := range args {
 		attr := body.Attributes[a.Name]
 		switch {
@@ -193,6 +206,7 @@ func (l *loader) decodeArg(where string, attr *hclsyntax.Attribute, a sdk.Arg, d
 	}
 	val, marks := val.UnmarkDeep()
 	_, secret := marks[secretMark]
+	d.secret[a.Name] = secret
 	if _, volatile := marks[volatileMark]; volatile {
 		d.volatile = true
 	}
@@ -243,7 +257,13 @@ func fitArg(val cty.Value, a sdk.Arg) (cty.Value, string) {
 			return val, "wants " + name + ", not " + typeName(t)
 		}
 	}
+	if holdsUnwritable(val) {
+		return val, "holds a number of thousands of digits"
+	}
 	fitted, err := convert.Convert(val, want)
+	if err == nil && holdsUnwritable(fitted) {
+		return fitted, "holds a number of thousands of digits"
+	}
 	if err != nil {
 		if val.Type() == cty.String || !val.Type().IsPrimitiveType() && typeName(val.Type()) == name {
 			return val, "wants " + name + ": " + err.Error()
@@ -357,7 +377,7 @@ func (l *loader) decodeLimit(where string, body *hclsyntax.Body) (limit Limit) {
 			limit.Per, _ = time.ParseDuration(m[2])
 		}
 		if limit.Per <= 0 {
-			l.errorf(d.at("rate"), `write calls per duration: "600/1m"`, "%s: limit: rate cannot be %q", where, rate)
+			l.errorf(d.at("rate"), `write calls per duration: "600/1m"`, "%s: limit: rate cannot be %q", where, d.shown("rate"))
 		}
 	}
 	limit.Concurrency = l.positive(where+": limit", d, "concurrency")
@@ -418,7 +438,7 @@ func (l *loader) enabled(where string, body *hclsyntax.Body) bool {
 	if a == nil {
 		return true
 	}
-	d := &decoded{body: body, values: map[string]cty.Value{}, json: map[string]json.RawMessage{}}
+	d := newDecoded(body)
 	l.decodeArg(where, a, sdk.Arg{Name: "enabled", Type: sdk.Bool}, d)
 	return d.flag("enabled", true)
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/agext/levenshtein"
 	"github.com/hashicorp/hcl/v2"
+
+	"github.com/weir-etl/weir/engine/internal/plain"
 )
 
 // Diagnostic is one mistake in a pipeline file. It never shows a secret.
@@ -54,14 +56,14 @@ func (ds Diagnostics) Write(w io.Writer) error {
 		if d.File != "" {
 			fmt.Fprintf(&b, "%s:%d:%d: ", d.File, d.Line, d.Column)
 		}
-		fmt.Fprintf(&b, "%s: %s\n", severity, d.Problem)
+		fmt.Fprintf(&b, "%s: %s\n", severity, plain.Text(d.Problem, 2))
 		if d.Snippet != "" {
 			number := fmt.Sprint(d.Line)
-			fmt.Fprintf(&b, "  %s | %s\n", number, d.Snippet)
+			fmt.Fprintf(&b, "  %s | %s\n", number, plain.Line(d.Snippet))
 			fmt.Fprintf(&b, "  %s | %s%s\n", strings.Repeat(" ", len(number)), strings.Repeat(" ", d.from), strings.Repeat("^", max(1, d.to-d.from)))
 		}
 		if d.Remedy != "" {
-			fmt.Fprintf(&b, "  %s\n", d.Remedy)
+			fmt.Fprintf(&b, "  %s\n", plain.Text(d.Remedy, 2))
 		}
 		b.WriteByte('\n')
 	}
@@ -128,7 +130,26 @@ func snippet(source []byte, at, hide hcl.Range) (line string, from, to int) {
 		stop = max(start, min(stop, hide.Start.Byte))
 	}
 	line = strings.TrimRight(strings.ReplaceAll(string(shown), "\t", " "), "\r")
-	return line, utf8.RuneCount(source[begin:start]), utf8.RuneCount(source[begin:stop])
+	return window(line, utf8.RuneCount(source[begin:start]), utf8.RuneCount(source[begin:stop]))
+}
+
+// window cuts a long line to what stands around the mark: nobody reads more, and each diagnostic of a file of one line holds it.
+func window(line string, from, to int) (string, int, int) {
+	const most, before = 240, 80
+	if len(line) <= most {
+		return line, from, to
+	}
+	runes := []rune(line)
+	skip := min(max(0, from-before), len(runes))
+	cut := runes[skip:min(skip+most, len(runes))]
+	text := string(cut)
+	if skip+len(cut) < len(runes) {
+		text += "…"
+	}
+	if skip > 0 {
+		text, skip = "…"+text, skip-1
+	}
+	return text, from - skip, min(to-skip, most+1)
 }
 
 // nearest returns "did you mean …?" for the candidate that is close to word, or "".

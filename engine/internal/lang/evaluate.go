@@ -322,7 +322,11 @@ func (e *evaluated) value(s *scope) (cty.Value, error) {
 	if err != nil {
 		return cty.NilVal, fmt.Errorf("%s: %w", e.where, err)
 	}
-	val, diags := e.expr.Value(ctx)
+	value := e.expr.Value
+	if e.reads.loops {
+		value = func(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) { return evaluate(e.expr, ctx) }
+	}
+	val, diags := value(ctx)
 	if diags.HasErrors() {
 		return cty.NilVal, fmt.Errorf("%s: %s", e.where, reason(diags))
 	}

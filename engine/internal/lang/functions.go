@@ -45,7 +45,7 @@ func (l *loader) allFunctions() map[string]function.Function {
 		"tomap": stdlib.MakeToFunc(cty.Map(cty.DynamicPseudoType)), "tonumber": stdlib.MakeToFunc(cty.Number),
 		"toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)), "tostring": stdlib.MakeToFunc(cty.String),
 
-		"jsondecode": stdlib.JSONDecodeFunc, "jsonencode": stdlib.JSONEncodeFunc,
+		"jsondecode": jsondecodeFunc, "jsonencode": stdlib.JSONEncodeFunc,
 		"base64decode": fallible(decode64), "base64encode": text1(func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }),
 		"md5":       text1(func(s string) string { sum := md5.Sum([]byte(s)); return hex.EncodeToString(sum[:]) }),
 		"sha256":    text1(func(s string) string { sum := sha256.Sum256([]byte(s)); return hex.EncodeToString(sum[:]) }),
@@ -129,6 +129,18 @@ func decode64(s string) (string, error) {
 	}
 	return string(b), nil
 }
+
+// jsondecodeFunc is jsondecode(text), for texts that do not end the process by their depth.
+var jsondecodeFunc = function.New(&function.Spec{
+	Params: []function.Parameter{{Name: "text", Type: cty.String}},
+	Type: func(args []cty.Value) (cty.Type, error) {
+		if args[0].IsKnown() && !shallow([]byte(args[0].AsString())) {
+			return cty.NilType, &mistake{"jsondecode() wants JSON of at most 10,000 levels", ""}
+		}
+		return stdlib.JSONDecodeFunc.ReturnTypeForValues(args)
+	},
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) { return stdlib.JSONDecodeFunc.Call(args) },
+})
 
 // joinFunc is join(separator, list…). A list that is null, as a missing field of a record is, joins to nothing.
 var joinFunc = function.New(&function.Spec{

@@ -32,6 +32,7 @@ type Pipeline struct {
 	Moved       []Move
 	Removed     []string // addresses whose state may be forgotten
 	Plugins     []ExternalPlugin
+	Lease       *Lease // nil = the pipeline has none
 
 	Folder string // relative paths in the file are relative to this
 	Hash   string // sha256 of the files' text, hex
@@ -56,8 +57,17 @@ const (
 // Move says that the state of one address belongs to another now.
 type Move struct{ From, To string }
 
-// ExternalPlugin is an executable that the pipeline names; Path is absolute.
-type ExternalPlugin struct{ Name, Path string }
+// ExternalPlugin is an executable that the pipeline names.
+type ExternalPlugin struct {
+	Name   string
+	Path   string // absolute
+	SHA256 string // hex: what the lock file lists for it on this platform
+}
+
+// Refused is the error of [Options].External where a plugin must not be started. Anything else means that it could not be.
+type Refused struct{ Problem, Remedy string }
+
+func (r *Refused) Error() string { return r.Problem }
 
 // ConnectionConfig is a decoded connection block.
 type ConnectionConfig struct {
@@ -89,6 +99,9 @@ type Step struct {
 	OnOwedPass bool // what runs after this sink does not wait while it owes
 	IDsGlobal  bool // the author says that ids are unique over all inputs
 	Isolate    bool
+	Ordered    bool // records of one key go one after the other
+	Once       bool // a second delivery does harm
+	Resend     bool // … and is made all the same where nobody knows of the first; else the record is dead
 	Retry      Retry
 	Batch      Batch
 	Limit      Limit
@@ -103,13 +116,15 @@ type Step struct {
 	rows   rows
 }
 
-// Retry bounds the in-line retries of a call. Zero values leave it to the engine.
+// Retry bounds a call and its in-line retries. Zero values leave it to the engine.
 type Retry struct {
-	Tries  int
-	Within time.Duration
+	Tries   int
+	Within  time.Duration
+	Silence time.Duration // real time after which a call that shows no progress is lost
 }
 
-// Batch bounds what goes into one call. Zero values leave it to the component and the engine.
+// Batch bounds what goes into one call or, where the component holds, into one object. Zero values leave it to the component and the
+// engine.
 type Batch struct {
 	MaxRecords int
 	MaxBytes   int64
@@ -126,8 +141,8 @@ type Limit struct {
 // Options of Load. Plugins is required; the zero value of everything else is useful.
 type Options struct {
 	Plugins []sdk.Plugin // declarations of the bundled plugins
-	// External reads the declaration of a plugin that the file names. nil: such a block is a mistake.
-	External func(name, path string) (sdk.Plugin, error)
+	// External reads the declaration of a plugin that the file names and the lock file lists. nil: such a block is a mistake.
+	External func(ExternalPlugin) (sdk.Plugin, error)
 
 	Vars    map[string]string                // --var NAME=VALUE: stronger than WEIR_VAR_NAME, which is stronger than *.weirvars
 	Getenv  func(name string) (string, bool) // nil = os.LookupEnv

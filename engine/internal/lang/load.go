@@ -3,6 +3,7 @@ package lang
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -37,7 +38,7 @@ func readSources(paths []string) ([]source, Diagnostics) {
 	for _, path := range paths {
 		names := []string{path}
 		if info, err := os.Stat(path); err == nil && info.IsDir() {
-			names, _ = filepath.Glob(filepath.Join(escapeGlob(path), "*.hcl"))
+			names, _ = filepath.Glob(filepath.Join(escapeGlob(path), "[^.]*.hcl")) // the lock file is no pipeline
 			if len(names) == 0 {
 				fail("folder %s holds no *.hcl file", path)
 			}
@@ -97,11 +98,11 @@ type declared[T any] struct {
 // words are the blocks of a pipeline file, each with the names of its labels.
 var words = map[string][]string{
 	"weir": {}, "variable": {"NAME"}, "locals": {}, "plugin": {"NAME"}, "connection": {"TYPE", "NAME"},
-	"source": {"TYPE", "NAME"}, "transform": {"TYPE", "NAME"}, "sink": {"TYPE", "NAME"}, "moved": {}, "removed": {},
+	"source": {"TYPE", "NAME"}, "transform": {"TYPE", "NAME"}, "sink": {"TYPE", "NAME"}, "moved": {}, "removed": {}, "lease": {"TYPE"},
 }
 
 // reserved are words that later versions give a meaning.
-var reserved = []string{"module", "for_each", "test", "report", "lease"}
+var reserved = []string{"module", "for_each", "test", "report"}
 
 func load(files []source, opt Options) (*Pipeline, Diagnostics) {
 	l := newLoader(files, opt)
@@ -116,11 +117,29 @@ func load(files []source, opt Options) (*Pipeline, Diagnostics) {
 	l.readConnections(blocks["connection"])
 	l.readSteps(slices.Concat(blocks["source"], blocks["transform"], blocks["sink"]))
 	l.readMoves(blocks["moved"], blocks["removed"])
+	l.readLeases(blocks["lease"])
 	diags := l.sorted()
 	if diags.HasErrors() {
 		return nil, diags
 	}
 	return l.pipeline, diags
+}
+
+// LoadName reads only what a pipeline is called and where it lies: enough to find the engine that runs it.
+func LoadName(paths []string, opt Options) (name, folder string, diags Diagnostics) {
+	files, diags := readSources(paths)
+	if diags.HasErrors() {
+		return "", "", diags
+	}
+	opt.Static = true
+	l := newLoader(files, opt)
+	blocks, ok := l.parse(files)
+	if ok {
+		l.declareVariables(blocks["variable"])
+		l.declareLocals(blocks["locals"])
+		l.readWeir(blocks["weir"])
+	}
+	return l.pipeline.Name, l.folder, l.sorted()
 }
 
 func newLoader(files []source, opt Options) *loader {
@@ -176,6 +195,11 @@ func (l *loader) offer(p sdk.Plugin) (taken []string) {
 func (l *loader) parse(files []source) (blocks map[string][]*hclsyntax.Block, ok bool) {
 	blocks, ok = map[string][]*hclsyntax.Block{}, true
 	for _, f := range files {
+		if at, problem := tooMuch(f.text, f.name); problem != "" {
+			l.errorf(at, "write it in smaller parts, as locals", "%s", problem)
+			ok = false
+			continue
+		}
 		file, diags := hclsyntax.ParseConfig(f.text, f.name, hcl.InitialPos)
 		l.addHCL(diags, nil)
 		if diags.HasErrors() {
@@ -183,6 +207,7 @@ func (l *loader) parse(files []source) (blocks map[string][]*hclsyntax.Block, ok
 			continue
 		}
 		body := file.Body.(*hclsyntax.Body)
+		countRounds(body)
 		for _, a := range body.Attributes {
 			l.errorf(a.NameRange, "put it into a block: "+strings.Join(slices.Sorted(maps.Keys(words)), ", "), "%s stands outside of every block", a.Name)
 		}
@@ -204,6 +229,7 @@ func (l *loader) knownWord(b *hclsyntax.Block) bool {
 	case !ok:
 		l.errorf(b.TypeRange, remedy(b.Type, slices.Collect(maps.Keys(words)), "the blocks are"), "there is no block %q", b.Type)
 		return false
+	case b.Type == "lease" && len(b.Labels) == 2: // it may have a name, as everything else has
 	case len(b.Labels) != len(labels):
 		form := b.Type
 		for _, label := range labels {
@@ -279,14 +305,14 @@ func (l *loader) readWeir(blocks []*hclsyntax.Block) {
 	b, p := blocks[0], l.pipeline
 	d := l.decode("weir", b.Body, b.TypeRange, weirArgs, nil, nil)
 	if name := d.text("name"); name != "" && !pipelineName.MatchString(name) {
-		l.errorf(d.at("name"), "use up to 64 lower-case letters, digits, '_', '.' and '-'", "name cannot be %q", name)
+		l.errorf(d.at("name"), "use up to 64 lower-case letters, digits, '_', '.' and '-'", "name cannot be %q", d.shown("name"))
 	} else {
 		p.Name = name
 	}
 	if zone := d.text("timezone"); zone != "" {
 		loc, err := time.LoadLocation(zone)
 		if err != nil {
-			l.errorf(d.at("timezone"), `write a name of the IANA list, such as "Asia/Tokyo"`, "there is no time zone %q", zone)
+			l.errorf(d.at("timezone"), `write a name of the IANA list, such as "Asia/Tokyo"`, "there is no time zone %q", d.shown("timezone"))
 		} else {
 			p.Timezone = loc
 		}
@@ -305,10 +331,12 @@ func (l *loader) readWeir(blocks []*hclsyntax.Block) {
 		p.StateKey = &key
 	}
 	if want := d.text("required_version"); want != "" && l.opt.Version != "" {
-		if ok, err := versionAllows(want, l.opt.Version); err != nil {
+		if ok, err := versionAllows(want, l.opt.Version); err != nil && d.secret["required_version"] {
+			l.errorf(d.at("required_version"), `write conditions such as ">= 0.2, < 1.0"`, "(secret) is not a version")
+		} else if err != nil {
 			l.errorf(d.at("required_version"), `write conditions such as ">= 0.2, < 1.0"`, "%v", err)
 		} else if !ok {
-			l.errorf(d.at("required_version"), "install such a version, or change required_version", "this is weir %s, the file wants %s", l.opt.Version, want)
+			l.errorf(d.at("required_version"), "install such a version, or change required_version", "this is weir %s, the file wants %s", l.opt.Version, d.shown("required_version"))
 		}
 	}
 }
@@ -367,7 +395,15 @@ func parseVersion(s string) ([]int, error) {
 	return v, nil
 }
 
-func (l *loader) readPlugins(blocks []*hclsyntax.Block) {
+// namedPlugin is a plugin block. Its Path is "" while it depends on what only a running machine has.
+type namedPlugin struct {
+	ExternalPlugin
+	d     *decoded
+	block *hclsyntax.Block
+}
+
+// namedPlugins reads the plugin blocks.
+func (l *loader) namedPlugins(blocks []*hclsyntax.Block) (list []namedPlugin) {
 	seen := map[string]bool{}
 	for _, p := range l.opt.Plugins {
 		seen[p.Name] = true
@@ -375,36 +411,67 @@ func (l *loader) readPlugins(blocks []*hclsyntax.Block) {
 	for _, b := range blocks {
 		name := b.Labels[0]
 		d := l.decode("plugin "+name, b.Body, b.DefRange(), []sdk.Arg{{Name: "path", Type: sdk.String, Required: true}}, nil, nil)
-		path := d.text("path")
-		switch {
-		case seen[name]:
+		if seen[name] {
 			l.errorf(b.LabelRanges[0], "choose another name", "there is a plugin %q already", name)
-			continue
-		case path == "":
-			continue
-		case l.opt.External == nil:
-			l.errorf(b.DefRange(), "", "external plugins cannot be started here")
 			continue
 		}
 		seen[name] = true
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(l.folder, path)
+		path := d.text("path")
+		if path != "" {
+			if !filepath.IsAbs(path) {
+				path = filepath.Join(l.folder, path)
+			}
+			var err error
+			if path, err = filepath.Abs(path); err != nil { // the pipeline may have been named from here, the plugin starts elsewhere
+				l.errorf(d.at("path"), "", "path %s: %v", path, err)
+				continue
+			}
 		}
-		path, err := filepath.Abs(path) // the pipeline may have been named from here, the plugin starts elsewhere
-		if err != nil {
-			l.errorf(d.at("path"), "", "path %s: %v", path, err)
+		list = append(list, namedPlugin{ExternalPlugin{Name: name, Path: path}, d, b})
+	}
+	return list
+}
+
+// readPlugins starts the plugins that the file names, to hear what they offer: those that the lock file lists, as it lists them.
+func (l *loader) readPlugins(blocks []*hclsyntax.Block) {
+	plugins := l.namedPlugins(blocks)
+	if len(plugins) == 0 {
+		return
+	}
+	lock := l.readLock(l.folder)
+	if lock == nil {
+		return
+	}
+	for _, x := range plugins {
+		if x.Path == "" {
 			continue
 		}
-		p, err := l.opt.External(name, path)
-		if err != nil {
-			l.errorf(d.at("path"), "check that the file is there, can be executed and serves the weir protocol", "plugin %s does not answer: %v", name, err)
+		if l.opt.External == nil {
+			l.errorf(x.block.DefRange(), "", "external plugins cannot be started here")
 			continue
 		}
-		p.Name = name
+		listed, ok := lock.Find(x.Name, Platform())
+		if !ok {
+			l.errorf(x.d.at("path"), "look at where it comes from, then list it: weir plugin lock", "plugin %s is not listed in %s for %s: it is not started",
+				x.Name, filepath.Join(l.folder, LockName), Platform())
+			continue
+		}
+		x.SHA256 = listed.SHA256
+		p, err := l.opt.External(x.ExternalPlugin)
+		var refused *Refused
+		if errors.As(err, &refused) {
+			l.errorf(x.d.at("path"), refused.Remedy, "plugin %s is not started: %s", x.Name, refused.Problem)
+			continue
+		}
+		if err != nil {
+			l.errorf(x.d.at("path"), "check that the file is there, can be executed and serves the weir protocol", "plugin %s does not answer: %v", x.Name, err)
+			continue
+		}
+		p.Name = x.Name
 		if taken := l.offer(p); len(taken) > 0 {
-			l.errorf(b.DefRange(), "two plugins cannot offer the same type", "plugin %s offers what another plugin offers: %s", name, strings.Join(taken, ", "))
+			l.errorf(x.block.DefRange(), "two plugins cannot offer the same type", "plugin %s offers what another plugin offers: %s", x.Name, strings.Join(taken, ", "))
 		}
-		l.pipeline.Plugins = append(l.pipeline.Plugins, ExternalPlugin{name, path})
+		l.pipeline.Plugins = append(l.pipeline.Plugins, x.ExternalPlugin)
 	}
 }
 

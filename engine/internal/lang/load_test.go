@@ -300,29 +300,115 @@ source "acme" "a" { speed = 3 }
 `
 	acme := sdk.Plugin{Name: "acme", Components: []sdk.Component{{Kind: sdk.KindSource, Type: "acme", Args: []sdk.Arg{{Name: "speed", Type: sdk.Number}}}}}
 	name := write(t, text)
-	var asked string
-	p, diags := lang.Load([]string{name}, lang.Options{Plugins: plugins(), Getenv: empty, External: func(_, path string) (sdk.Plugin, error) {
-		asked = path
-		return acme, nil
-	}})
+	sum := strings.Repeat("5e", 32)
+	lock := lang.Lock{}
+	lock.Set(lang.Locked{Name: "acme", Platform: lang.Platform(), Version: "1", Size: 2, SHA256: sum})
+	if _, err := lock.Write(filepath.Dir(name)); err != nil {
+		t.Fatal(err)
+	}
+	var asked lang.ExternalPlugin
+	load := func(have []sdk.Plugin, problem error) (*lang.Pipeline, lang.Diagnostics) {
+		asked = lang.ExternalPlugin{}
+		return lang.Load([]string{name}, lang.Options{Plugins: have, Getenv: empty, External: func(p lang.ExternalPlugin) (sdk.Plugin, error) {
+			asked = p
+			return acme, problem
+		}})
+	}
+	p, diags := load(plugins(), nil)
 	p = must(t, p, diags)
-	if want := filepath.Join(filepath.Dir(name), "bin/acme"); asked != want || p.Plugins[0] != (lang.ExternalPlugin{Name: "acme", Path: want}) {
-		t.Errorf("got %s and %v, want %s", asked, p.Plugins, want)
+	if want := (lang.ExternalPlugin{Name: "acme", Path: filepath.Join(filepath.Dir(name), "bin/acme"), SHA256: sum}); asked != want || p.Plugins[0] != want {
+		t.Errorf("got %v and %v, want %v", asked, p.Plugins, want)
 	}
 	if string(p.Steps[0].Args) != `{"speed":3}` || p.Steps[0].Plugin != "acme" {
 		t.Errorf("got %+v", p.Steps[0])
 	}
-	_, diags = lang.Load([]string{name}, lang.Options{Plugins: append(plugins(), acme), Getenv: empty, External: func(string, string) (sdk.Plugin, error) {
-		return acme, nil
-	}})
-	if !diags.HasErrors() {
+	if _, diags = load(append(plugins(), acme), nil); !diags.HasErrors() {
 		t.Error("two plugins of one name are accepted")
 	}
-	_, diags = lang.Load([]string{name}, lang.Options{Plugins: plugins(), Getenv: empty, External: func(string, string) (sdk.Plugin, error) {
-		return acme, errors.New("no such file")
-	}})
-	if !strings.Contains(shown(diags), "plugin acme does not answer: no such file") {
+	if _, diags = load(plugins(), errors.New("no such file")); !strings.Contains(shown(diags), "plugin acme does not answer: no such file") {
 		t.Errorf("got:\n%s", shown(diags))
+	}
+	_, diags = load(plugins(), fmt.Errorf("start: %w", &lang.Refused{Problem: "it is another", Remedy: "put it back"}))
+	if got := shown(diags); !strings.Contains(got, "plugin acme is not started: it is another\n") || !strings.Contains(got, "\n  put it back\n") {
+		t.Errorf("got:\n%s", got)
+	}
+
+	// Nothing that the lock file does not list is even opened.
+	for lock, want := range map[string]string{
+		"": "plugin acme is not listed in ",
+		"plugin \"acme\" {\n  executable \"plan9/mips\" {\n    version = \"1\"\n    size = 2\n    sha256 = \"" + sum + "\"\n  }\n}\n":                  "plugin acme is not listed in ",
+		"plugin \"acme\" {\n  executable \"" + lang.Platform() + "\" {\n    version = \"1\"\n    size = 2\n    sha256 = \"" + sum[1:] + "\"\n  }\n}\n": "the sha256 of plugin acme",
+		"<<<<<<< ours\n":      ".weir.lock.hcl",
+		"plugin \"acme\" {\n": ".weir.lock.hcl",
+	} {
+		if err := os.WriteFile(filepath.Join(filepath.Dir(name), lang.LockName), []byte(lock), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, diags := load(plugins(), nil)
+		var b strings.Builder
+		diags.Write(&b)
+		if !diags.HasErrors() || !strings.Contains(b.String(), want) || asked != (lang.ExternalPlugin{}) {
+			t.Errorf("lock file %q: asked for %v, want %s, got:\n%s", lock, asked, want, b.String())
+		}
+	}
+}
+
+// The lock file is written whole, in one order, and says the same when it is read again.
+func TestLockFile(t *testing.T) {
+	folder := t.TempDir()
+	sums := []string{strings.Repeat("0a", 32), strings.Repeat("1b", 32), strings.Repeat("2c", 32)}
+	var lock lang.Lock
+	for _, x := range []lang.Locked{
+		{Name: "zeta", Platform: "linux/arm64", Version: "2", Size: 1, SHA256: sums[2]},
+		{Name: "acme", Platform: "linux/amd64", Version: "0.0.9", Size: 2, SHA256: sums[0]},
+		{Name: "acme", Platform: "darwin/arm64", Version: "0.1.0", Size: 3, SHA256: sums[1]},
+		{Name: "acme", Platform: "linux/amd64", Version: "0.1.0\x1b[2J${env(\"K\")}", Size: 4, SHA256: sums[2]},
+	} {
+		lock.Set(x)
+	}
+	if changed, err := lock.Write(folder); !changed || err != nil {
+		t.Fatal(changed, err)
+	}
+	text, err := os.ReadFile(filepath.Join(folder, lang.LockName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `# Written by weir plugin lock: only these executables run as external plugins of the pipelines in this folder.
+# Keep it with the pipelines, and look at what changes in it.
+
+plugin "acme" {
+  executable "darwin/arm64" {
+    version = "0.1.0"
+    size    = 3
+    sha256  = "` + sums[1] + `"
+  }
+  executable "linux/amd64" {
+    version = "0.1.0_[2J__env(_K_)_"
+    size    = 4
+    sha256  = "` + sums[2] + `"
+  }
+}
+
+plugin "zeta" {
+  executable "linux/arm64" {
+    version = "2"
+    size    = 1
+    sha256  = "` + sums[2] + `"
+  }
+}
+`
+	if diff := cmp.Diff(want, string(text)); diff != "" {
+		t.Error(diff)
+	}
+	again, diags := lang.ReadLock(folder)
+	if again.String() != string(text) || diags.HasErrors() {
+		t.Errorf("read again:\n%s%s", again, shown(diags))
+	}
+	if changed, err := again.Write(folder); changed || err != nil {
+		t.Errorf("written again: %v, %v", changed, err)
+	}
+	if left, _ := os.ReadDir(folder); len(left) != 1 {
+		t.Errorf("left: %v", left)
 	}
 }
 
@@ -348,36 +434,4 @@ func TestFingerprint(t *testing.T) {
 			t.Errorf("%s does not change it", name)
 		}
 	}
-}
-
-func FuzzLoad(f *testing.F) {
-	for _, name := range []string{"testdata/main.hcl", "testdata/ten.hcl"} {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(string(text))
-	}
-	f.Add(head + chain(`fields = { x = record.files[*].name, y = file, z = receipt, "${record.id}" = record.body["a"][0] }`))
-	f.Add("weir { name = null }\nvariable \"x\" { type = map(any) }\nlocals { a = var, b = local }\nsource \"generate\" \"g\" { count = null }")
-	dir := f.TempDir()
-	f.Fuzz(func(t *testing.T, text string) {
-		name := filepath.Join(dir, fmt.Sprintf("%d.hcl", os.Getpid()))
-		put(t, name, text)
-		for _, static := range []bool{true, false} {
-			p, diags := lang.Load([]string{name}, lang.Options{Plugins: plugins(), Static: static, Getenv: empty})
-			if (p == nil) != diags.HasErrors() {
-				t.Errorf("pipeline %v with %d diagnostics", p, len(diags))
-			}
-			diags.Write(&bytes.Buffer{})
-			if p == nil {
-				continue
-			}
-			for _, s := range p.Steps {
-				s.Wants(record{}, nil)
-				s.RowArgs(record{}, nil)
-				s.About(record{})
-			}
-		}
-	})
 }

@@ -48,6 +48,7 @@ func plugins() []sdk.Plugin {
 		{Name: "kintone", Connections: []sdk.Connection{{Type: "kintone", Args: []sdk.Arg{need(str("url")), str("certificate"), secret("basic_auth")}}},
 			Components: []sdk.Component{{Kind: sdk.KindSink, Type: "kintone", Connection: "kintone", NewSink: sink,
 				Receipt: []sdk.Field{{Name: "record_id", Type: sdk.Number}},
+				Lease:   []sdk.Arg{{Name: "app", Type: sdk.Number, Required: true}, need(secret("token")), {Name: "key", Type: sdk.String, Default: "lease"}},
 				Args: []sdk.Arg{
 					need(row("app", sdk.Any)), need(secret("token")), str("schema"),
 					{Name: "mode", Type: sdk.String, OneOf: []string{"upsert", "update"}, Default: "upsert"},
@@ -66,6 +67,8 @@ func plugins() []sdk.Plugin {
 			{Kind: sdk.KindSource, Type: "generate", Emits: []string{"text/1"}, NewSource: source, Fields: text("body.text"),
 				Args: []sdk.Arg{{Name: "count", Type: sdk.Number, Default: 1000}, {Name: "size", Type: sdk.Number}, {Name: "seed", Type: sdk.Number}}},
 		}},
+		{Name: "mail", Components: []sdk.Component{{Kind: sdk.KindSink, Type: "mail", Effect: sdk.Once, NewSink: sink}}},
+		{Name: "pack", Components: []sdk.Component{{Kind: sdk.KindSink, Type: "pack", Holds: true, NewSink: sink}}},
 		{Name: "file", Components: []sdk.Component{
 			{Kind: sdk.KindSource, Type: "file", NewSource: source, Args: []sdk.Arg{need(str("path")), str("kind")}},
 			{Kind: sdk.KindSink, Type: "file", NewSink: sink, Args: []sdk.Arg{need(str("path")), row("line", sdk.Any)}},

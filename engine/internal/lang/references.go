@@ -33,6 +33,7 @@ type mentions struct {
 	files    bool
 	file     bool
 	receipts map[string]bool // addresses
+	loops    bool            // it holds a for
 	normal   bool            // it makes safe names: what comes out is in normal form on purpose
 }
 
@@ -84,6 +85,7 @@ func (l *loader) check(expr hclsyntax.Expression, where place, arg string, flow 
 	}
 	hclsyntax.VisitAll(expr, func(n hclsyntax.Node) hcl.Diagnostics {
 		if f, isFor := n.(*hclsyntax.ForExpr); isFor {
+			c.loops = true
 			c.files(f)
 		}
 		return nil
@@ -355,7 +357,7 @@ func (l *loader) fixedValue(expr hclsyntax.Expression, arg string) (cty.Value, b
 	if _, ok := l.check(expr, fixed, arg, nil); !ok {
 		return cty.DynamicVal, false
 	}
-	val, diags := expr.Value(l.scope)
+	val, diags := evaluate(expr, l.scope)
 	l.addHCL(diags, expr)
 	if diags.HasErrors() {
 		return cty.DynamicVal, false

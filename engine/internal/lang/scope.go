@@ -1,6 +1,7 @@
 package lang
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"math/big"
@@ -59,11 +60,17 @@ func (s *scope) str(text string) cty.Value {
 func (s *scope) json() gjson.Result {
 	if !s.ready {
 		s.ready = true
-		if body := s.rec.Body(); gjson.ValidBytes(body) {
+		if body := s.rec.Body(); shallow(body) && gjson.ValidBytes(body) {
 			s.body = gjson.ParseBytes(body)
 		}
 	}
 	return s.body
+}
+
+// shallow reports whether a JSON text is not nested so deep that gjson, or cty, would run out of stack, which ends the process:
+// encoding/json refuses more than 10,000 levels.
+func shallow(text []byte) bool {
+	return bytes.Count(text, []byte("["))+bytes.Count(text, []byte("{")) < 10_000 || json.Valid(text)
 }
 
 func (s *scope) bodyAt(names []string) gjson.Result {
@@ -345,6 +352,9 @@ func appendNumber(dst []byte, f *big.Float) []byte {
 	if f.IsInf() {
 		return append(dst, "null"...)
 	}
+	if unwritable(f) { // arguments never hold one; it may be part of a fingerprint
+		return append(f.Append(append(dst, '"'), 'p', 0), '"')
+	}
 	if n, exact := f.Int64(); exact == big.Exact {
 		return strconv.AppendInt(dst, n, 10)
 	}
@@ -355,6 +365,32 @@ func appendNumber(dst []byte, f *big.Float) []byte {
 		dst = strconv.AppendFloat(dst[:start], short, 'f', -1, 64)
 	}
 	return dst
+}
+
+// unwritable numbers would take megabytes, and minutes, as digits: 1e9999999 in the text of a stranger is enough.
+func unwritable(f *big.Float) bool {
+	exp := f.MantExp(nil)
+	return !f.IsInf() && (exp > 1<<13 || exp < -1<<13)
+}
+
+// holdsUnwritable reports whether a number that cannot be written is in a value.
+func holdsUnwritable(v cty.Value) bool {
+	switch t := v.Type(); {
+	case !v.IsKnown() || v.IsNull():
+		return false
+	case t == cty.Number:
+		return unwritable(v.AsBigFloat())
+	case t.IsPrimitiveType() || !v.CanIterateElements():
+		return false
+	case t.IsCollectionType() && t.ElementType().IsPrimitiveType() && t.ElementType() != cty.Number:
+		return false
+	}
+	for it := v.ElementIterator(); it.Next(); {
+		if _, e := it.Element(); holdsUnwritable(e) {
+			return true
+		}
+	}
+	return false
 }
 
 func appendString(dst []byte, s string) []byte {

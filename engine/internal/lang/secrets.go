@@ -23,10 +23,24 @@ const (
 	volatileMark mark = "volatile" // from key files, which may change while the pipeline runs
 )
 
+// name is a parameter of env, file and keyring: a name, which may be secret itself.
+func name(what string) function.Parameter {
+	return function.Parameter{Name: what, Type: cty.String, AllowMarked: true}
+}
+
+// unmarked takes the marks off such an argument. shown is its text for a mistake.
+func unmarked(arg cty.Value) (text, shown string) {
+	if arg.IsMarked() {
+		arg, _ = arg.Unmark()
+		return arg.AsString(), "(secret)"
+	}
+	return arg.AsString(), arg.AsString()
+}
+
 // envFunc is env(NAME) and env(NAME, default). The value is always secret, the default too.
 func (l *loader) envFunc() function.Function {
 	return function.New(&function.Spec{
-		Params:   []function.Parameter{{Name: "name", Type: cty.String}},
+		Params:   []function.Parameter{name("name")},
 		VarParam: &function.Parameter{Name: "default", Type: cty.String},
 		Type: func(args []cty.Value) (cty.Type, error) {
 			if len(args) > 2 {
@@ -35,7 +49,7 @@ func (l *loader) envFunc() function.Function {
 			return cty.String, nil
 		},
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-			name := args[0].AsString()
+			name, shown := unmarked(args[0])
 			if value, ok := l.opt.Getenv(name); ok {
 				return cty.StringVal(value).Mark(secretMark), nil
 			}
@@ -45,7 +59,7 @@ func (l *loader) envFunc() function.Function {
 			case l.lenient:
 				return cty.UnknownVal(cty.String).Mark(secretMark), nil
 			}
-			return cty.NilVal, &mistake{fmt.Sprintf("environment variable %s is not set", name), "set it where weir runs"}
+			return cty.NilVal, &mistake{fmt.Sprintf("environment variable %s is not set", shown), "set it where weir runs"}
 		},
 	})
 }
@@ -61,16 +75,19 @@ func (l *loader) path(name string) string {
 // fileFunc is file(PATH): the text of a file of at most 1 MiB. It counts as secret.
 func (l *loader) fileFunc() function.Function {
 	return function.New(&function.Spec{
-		Params: []function.Parameter{{Name: "path", Type: cty.String}},
+		Params: []function.Parameter{name("path")},
 		Type:   function.StaticReturnType(cty.String),
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
 			if l.lenient {
 				return cty.UnknownVal(cty.String).Mark(secretMark), nil
 			}
-			name := l.path(args[0].AsString())
-			text, err := readText(name)
+			path, shown := unmarked(args[0])
+			text, err := readText(l.path(path))
 			if err != nil {
-				return cty.NilVal, &mistake{fmt.Sprintf("file %s: %v", name, err), "paths are relative to the pipeline's folder"}
+				if shown == path {
+					shown = l.path(path)
+				}
+				return cty.NilVal, &mistake{fmt.Sprintf("file %s: %v", shown, err), "paths are relative to the pipeline's folder"}
 			}
 			return cty.StringVal(text).Mark(secretMark), nil
 		},
@@ -103,7 +120,7 @@ func readText(name string) (string, error) {
 // name, without its extension: v3.pem is version 3.
 func (l *loader) keyringFunc() function.Function {
 	return function.New(&function.Spec{
-		VarParam: &function.Parameter{Name: "globs", Type: cty.String},
+		VarParam: &function.Parameter{Name: "globs", Type: cty.String, AllowMarked: true},
 		Type:     function.StaticReturnType(cty.Map(cty.String)),
 		Impl: func(args []cty.Value, want cty.Type) (cty.Value, error) {
 			if l.lenient {
@@ -112,9 +129,10 @@ func (l *loader) keyringFunc() function.Function {
 			keys := map[string]cty.Value{}
 			from := map[string]string{}
 			for _, arg := range args {
-				names, err := filepath.Glob(l.path(arg.AsString()))
+				glob, shown := unmarked(arg)
+				names, err := filepath.Glob(l.path(glob))
 				if err != nil {
-					return cty.NilVal, &mistake{fmt.Sprintf("keyring: %q is not a pattern of file names", arg.AsString()), `write for example "keys/v*.pem"`}
+					return cty.NilVal, &mistake{fmt.Sprintf("keyring: %q is not a pattern of file names", shown), `write for example "keys/v*.pem"`}
 				}
 				for _, name := range names {
 					version, key, m := readKey(name)

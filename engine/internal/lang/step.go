@@ -8,9 +8,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/hcl/v2/hclsyntax"
-	"github.com/zclconf/go-cty/cty"
 
 	"github.com/weir-etl/weir/sdk"
 )
@@ -19,7 +19,7 @@ import (
 var (
 	sourceWords = []string{"connection", "enabled", "isolate"}
 	stepWords   = []string{"connection", "enabled", "isolate", "input", "after", "about", "when", "order", "on_reject", "effect"}
-	sinkWords   = append(slices.Clone(stepWords), "ids", "on_owed")
+	sinkWords   = append(slices.Clone(stepWords), "ids", "on_owed", "on_unknown")
 
 	sourceBlocks = []string{"limit", "retry"}
 	stepBlocks   = []string{"limit", "retry", "batch"}
@@ -30,9 +30,10 @@ var (
 		{Name: "effect", Type: sdk.String, OneOf: []string{"idempotent", "once"}},
 		{Name: "ids", Type: sdk.String, OneOf: []string{"source", "global"}},
 		{Name: "on_owed", Type: sdk.String, OneOf: []string{"wait", "pass"}},
+		{Name: "on_unknown", Type: sdk.String, OneOf: []string{"dead", "resend"}},
 		{Name: "on_reject", Type: sdk.String, OneOf: []string{"dead"}},
 	}
-	retryArgs = []sdk.Arg{{Name: "tries", Type: sdk.Number}, {Name: "within", Type: sdk.Dur}}
+	retryArgs = []sdk.Arg{{Name: "tries", Type: sdk.Number}, {Name: "within", Type: sdk.Dur}, {Name: "silence", Type: sdk.Dur}}
 	batchArgs = []sdk.Arg{{Name: "max_records", Type: sdk.Number}, {Name: "max_bytes", Type: sdk.Number}, {Name: "max_wait", Type: sdk.Dur}}
 )
 
@@ -73,7 +74,7 @@ func (l *loader) readStep(d *draft) {
 // readWords reads the engine's own words.
 func (l *loader) readWords(d *draft) {
 	body := d.block.Body
-	own := &decoded{body: body, values: map[string]cty.Value{}, json: map[string]json.RawMessage{}}
+	own := newDecoded(body)
 	for _, a := range choices {
 		if attr := body.Attributes[a.Name]; attr != nil {
 			l.decodeArg(d.Address, attr, a, own)
@@ -82,20 +83,44 @@ func (l *loader) readWords(d *draft) {
 	d.Isolate = own.flag("isolate", false)
 	d.IDsGlobal = own.text("ids") == "global"
 	d.OnOwedPass = own.text("on_owed") == "pass"
-	if own.text("order") == "key" {
-		l.errorf(own.at("order"), `leave it out, or write order = "none"`, `order = "key" is not built yet`)
-	}
-	if own.text("effect") == "once" {
-		l.errorf(own.at("effect"), "leave it out: a second delivery must be harmless", `effect = "once" is not built yet`)
-	}
+	d.Ordered = own.text("order") == "key"
+	l.readEffect(d, own)
 	d.Limit = l.decodeLimit(d.Address, body)
 	if r := l.common(d.Address, body, "retry", retryArgs); r != nil {
-		d.Retry = Retry{Tries: l.positive(d.Address+": retry", r, "tries"), Within: r.duration("within")}
+		d.Retry = Retry{l.positive(d.Address+": retry", r, "tries"), r.duration("within"), r.duration("silence")}
+		if r.has("silence") && d.Retry.Silence < time.Second {
+			l.errorf(r.at("silence"), `write: silence = "5m"`, "%s: retry: silence is shorter than a second: a call that merely waits would be lost", d.Address)
+		}
 	}
 	if b := l.common(d.Address, body, "batch", batchArgs); b != nil {
 		where := d.Address + ": batch"
 		d.Batch = Batch{l.positive(where, b, "max_records"), int64(l.positive(where, b, "max_bytes")), b.duration("max_wait")}
+		if d.Once {
+			l.errorf(b.body.SrcRange, "take the block out", "%s: a step whose effect is once is called with one record at a time", d.Address)
+		}
 	}
+}
+
+// readEffect reads what a second delivery does, and what becomes of a record of which nobody knows whether it was delivered.
+func (l *loader) readEffect(d *draft, own *decoded) {
+	effect, declared := own.text("effect"), d.component != nil && d.component.Effect == sdk.Once
+	d.Once = declared
+	switch {
+	case effect == "idempotent" && declared:
+		l.errorf(own.at("effect"), `take the line out; on_unknown = "resend" allows a second delivery where nobody knows of the first`,
+			"%s: a second delivery does harm, says %s %q", d.Address, d.Kind, d.Type)
+	case effect == "once" && d.Kind == sdk.KindTransform:
+		l.errorf(own.at("effect"), "take the line out, or put it on the sink", "%s: only what a sink does can be done once: what a transform makes is made again after a crash", d.Address)
+	case effect == "once" && d.component != nil && d.component.Holds:
+		l.errorf(own.at("effect"), "take the line out", "%s: sink %q packs many records into one object, and once is record by record", d.Address, d.Type)
+	case effect == "once":
+		d.Once = true
+	}
+	if a := own.body.Attributes["on_unknown"]; a != nil && d.Kind == sdk.KindSink && !d.Once && effect != "once" {
+		l.errorf(a.NameRange, `take the line out, or write effect = "once" beside it`,
+			"%s: on_unknown is for steps whose effect is once: this one is asked again, which is harmless", d.Address)
+	}
+	d.Resend = own.text("on_unknown") == "resend"
 }
 
 func (l *loader) readConnection(d *draft) {

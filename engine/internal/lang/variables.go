@@ -1,6 +1,7 @@
 package lang
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -85,7 +86,7 @@ func (l *loader) variableValue(name string, v *variable, files map[string]*hcl.A
 		return given(text, "WEIR_VAR_"+name)
 	}
 	if a := files[name]; a != nil {
-		val, diags := a.Expr.Value(nil)
+		val, diags := evaluate(a.Expr.(hclsyntax.Expression), nil)
 		if diags.HasErrors() {
 			l.hidden(a.NameRange, a.Expr.Range(), "a *.weirvars file holds plain values: no functions, no references", "%s is not a plain value", name)
 			return unknown
@@ -126,11 +127,15 @@ func parseVariable(text string, typ cty.Type) (cty.Value, error) {
 	if typ == cty.String || typ == cty.DynamicPseudoType {
 		return cty.StringVal(text), nil
 	}
+	if _, problem := tooMuch([]byte(text), "value"); problem != "" {
+		return cty.NilVal, errors.New(problem)
+	}
 	expr, diags := hclsyntax.ParseExpression([]byte(text), "value", hcl.InitialPos)
 	if diags.HasErrors() {
 		return cty.NilVal, diags
 	}
-	val, diags := expr.Value(nil)
+	countRounds(expr)
+	val, diags := evaluate(expr, nil)
 	if diags.HasErrors() {
 		return cty.NilVal, diags
 	}
@@ -148,12 +153,17 @@ func (l *loader) readVariableFiles() map[string]*hcl.Attribute {
 			l.list = append(l.list, Diagnostic{Problem: err.Error()})
 			continue
 		}
+		if at, problem := tooMuch(text, name); problem != "" {
+			l.errorf(at, "write it in smaller parts", "%s", problem)
+			continue
+		}
 		file, diags := hclsyntax.ParseConfig(text, name, hcl.InitialPos)
 		if diags.HasErrors() { // without snippet: the line may hold a secret
 			l.addHCL(diags, nil)
 			continue
 		}
 		l.source[name] = text
+		countRounds(file.Body.(*hclsyntax.Body))
 		attrs, diags := file.Body.JustAttributes()
 		l.addHCL(diags, nil)
 		maps.Copy(all, attrs)
