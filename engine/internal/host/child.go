@@ -3,26 +3,34 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/go-plugin"
+
+	"github.com/weir-etl/weir/engine/internal/plain"
 )
 
 // child is the process for go-plugin (runner.Runner). Beside what go-plugin's own runner does, it ties the process's life to ours and
 // reads its standard error itself.
 type child struct {
 	cmd    *exec.Cmd
+	image  *image
 	stdin  *os.File // held open and never written: its end tells the plugin that we are gone
 	stdout *os.File
 	stderr *os.File
 	theirs []*os.File // the process's ends
 
-	lines  *lines
-	logged *io.PipeReader // ends when all of stderr is read; go-plugin waits for that
+	sockets string // folder in which it has to listen
+	lines   *lines
+	logged  *io.PipeReader // ends when all of stderr is read; go-plugin waits for that
 
 	done chan struct{}
 	err  error // of the process; set before done is closed
@@ -32,9 +40,10 @@ type child struct {
 	killed bool // also before the start
 }
 
-func newChild(exe Executable, lines *lines) *child {
-	c := &child{cmd: exec.Command(exe.Path, exe.Args...), lines: lines, done: make(chan struct{})}
+func newChild(exe Executable, img *image, lines *lines) *child {
+	c := &child{cmd: exec.Command(img.path, exe.Args...), image: img, lines: lines, done: make(chan struct{})}
 	c.cmd.Args[0] = exe.Name
+	c.cmd.ExtraFiles = img.extra
 	c.cmd.SysProcAttr = dieWithUs()
 	return c
 }
@@ -105,18 +114,35 @@ func (c *child) Start(context.Context) error {
 func (c *child) spawn() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer c.image.started()
 	if c.killed {
 		return errors.New("ended before it was started")
 	}
-	if err := c.cmd.Start(); err != nil {
+	err := c.start()
+	for i := 0; busy(err) && i < 50; i++ {
+		time.Sleep(10 * time.Millisecond)
+		err = c.start()
+	}
+	if err != nil {
+		c.image.remove()
 		return err
 	}
 	c.pid = c.cmd.Process.Pid
 	return nil
 }
 
+// start tries to start the process; the description of a command can be tried only once.
+func (c *child) start() error {
+	keepDescriptors()
+	d := c.cmd
+	c.cmd = &exec.Cmd{Path: d.Path, Args: d.Args, Env: d.Env, Dir: d.Dir, Stdin: d.Stdin, Stdout: d.Stdout, Stderr: d.Stderr,
+		ExtraFiles: d.ExtraFiles, SysProcAttr: d.SysProcAttr}
+	return c.cmd.Start()
+}
+
 func (c *child) wait() {
 	c.err = c.cmd.Wait()
+	c.image.remove()
 	close(c.done)
 	c.stdin.Close()
 	// Whoever has inherited the other pipes may hold them for ever; what was in them is read in a moment.
@@ -159,6 +185,14 @@ func (c *child) ID() string            { return strconv.Itoa(c.number()) }
 // Diagnose adds nothing: go-plugin's error says what it got.
 func (c *child) Diagnose(context.Context) string { return "" }
 
-// PluginToHost and HostToPlugin: both see the same files.
-func (c *child) PluginToHost(network, addr string) (string, string, error) { return network, addr, nil }
+// PluginToHost says where to reach the process. It is reached through a socket in the folder that was made for it, which nobody but the
+// owner can enter: that is what keeps others from speaking to it, or in its place. The cookie of the handshake is no secret.
+func (c *child) PluginToHost(network, addr string) (string, string, error) {
+	if runtime.GOOS != "windows" && (network != "unix" || filepath.Dir(addr) != c.sockets) {
+		return "", "", fmt.Errorf("it listens on %s %s, want a unix socket in the folder of %s", network, plain.Line(addr), plugin.EnvUnixSocketDir)
+	}
+	return network, addr, nil
+}
+
+// HostToPlugin: both see the same files.
 func (c *child) HostToPlugin(network, addr string) (string, string, error) { return network, addr, nil }

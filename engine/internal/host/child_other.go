@@ -10,4 +10,14 @@ import (
 // dieWithUs has nothing to add where the kernel offers no parent-death signal: the plugin watches its standard input.
 func dieWithUs() *syscall.SysProcAttr { return nil }
 
-func self() (string, error) { return os.Executable() }
+// keepDescriptors lets no new process inherit what whoever started us has left open.
+func keepDescriptors() { closeEachOnExec() }
+
+// Bundled is this executable as the plugin name, as it is now: once it has been replaced by a newer one, it is not started any more.
+func Bundled(name string) (Executable, error) { return checkedSelf(name) }
+
+func inMemory() (*os.File, error) { return nil, errNoMemory }
+
+func isMemory(*os.File) bool { return false }
+
+func seal(*os.File) error { return nil }

@@ -1,7 +1,7 @@
 // Package host starts plugin processes, watches them and ends them. It is the only room that runs executables.
 //
 // A plugin is either bundled (this very executable, started again with the arguments "plugin-serve NAME") or an executable of its
-// own. It gets a private environment — never a variable of the engine, where secrets live —, a private folder for its socket, and a
+// own, whose checksum is known and checked before every start (verify.go). It gets a private environment — never a variable of the engine, where secrets live —, a private folder for its socket, and a
 // standard input whose end means that the engine is gone, so that no way of dying leaves orphans behind. Its log lines go to the
 // engine's log, so many a second and no more.
 //
@@ -17,12 +17,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/go-plugin/runner"
+	"google.golang.org/grpc"
 
 	"github.com/weir-etl/weir/sdk"
 	"github.com/weir-etl/weir/sdk/protocol"
@@ -30,21 +33,23 @@ import (
 
 // Executable is what to start.
 type Executable struct {
-	Name string // for logs and errors
-	Path string // absolute
-	Args []string
+	Name   string // for logs and errors
+	Path   string // absolute
+	Args   []string
+	SHA256 string // hex; checked before every start of the process; "" = not checked, for what cannot change (see [Bundled])
 }
 
 // ServeArg is the first argument of this executable when it is started as a bundled plugin; the plugin's name is the second.
 const ServeArg = "plugin-serve"
 
-// Bundled is this executable as the plugin name.
-func Bundled(name string) (Executable, error) {
-	path, err := self()
+// checkedSelf is our own executable, with the checksum that it has now.
+func checkedSelf(name string) (Executable, error) {
+	path, err := os.Executable()
 	if err != nil {
 		return Executable{}, fmt.Errorf("find own executable: %w", err)
 	}
-	return Executable{Name: name, Path: path, Args: []string{ServeArg, name}}, nil
+	sum, _, err := Sum(path)
+	return Executable{Name: name, Path: path, Args: []string{ServeArg, name}, SHA256: sum}, err
 }
 
 // Options of a process; only Dir is required.
@@ -82,30 +87,43 @@ type Process struct {
 	plugin   *plugin.Client
 	child    *child
 	kill     sync.Once
+
+	called, answered atomic.Int64
 }
 
-// Start starts a plugin, and returns when it has described itself. ctx bounds the start only.
+// Start starts a plugin, and returns when it has described itself. ctx bounds the start only. Errors are a [StartError], around a
+// [ChecksumError] where the executable is not the right one.
 func Start(ctx context.Context, exe Executable, o Options) (*Process, error) {
 	if o.Log == nil {
 		o.Log = hclog.NewNullLogger()
 	}
 	if !filepath.IsAbs(exe.Path) {
-		return nil, fmt.Errorf("plugin %s: path %q is not absolute", exe.Name, exe.Path)
+		return nil, &StartError{exe.Name, fmt.Errorf("path %q is not absolute", exe.Path)}
 	}
 	log := o.Log.Named(exe.Name)
 	lines := newLines(log)
-	p := &Process{name: exe.Name, child: newChild(exe, lines)}
+	img := &image{path: exe.Path}
+	if exe.SHA256 != "" {
+		var err error
+		if img, err = newImage(exe.Path, exe.SHA256, o.Dir); err != nil {
+			return nil, &StartError{exe.Name, err}
+		}
+		o.Env = append(slices.Clip(o.Env), OriginVar+"="+exe.Path)
+	}
+	p := &Process{name: exe.Name, child: newChild(exe, img, lines)}
 	p.child.cmd.Dir = o.Home
 	p.plugin = plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  protocol.Handshake(),
 		Plugins:          plugin.PluginSet{protocol.Name: &protocol.Dialed{Options: protocol.Options{Plugin: exe.Name, Silence: o.Silence, LogLevel: level(log)}}},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
+		GRPCDialOptions:  []grpc.DialOption{grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(protocol.MaxMessage))},
 		SkipHostEnv:      true,
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: o.Dir},
 		Logger:           quiet(log),
 		SyncStdout:       &writer{lines: lines},
 		SyncStderr:       &writer{lines: lines},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, socketDir string) (runner.Runner, error) {
+			p.child.sockets = socketDir
 			return p.child, p.child.prepare(append(environment(socketDir, o.Env), cmd.Env...))
 		},
 	})
@@ -113,7 +131,9 @@ func Start(ctx context.Context, exe Executable, o Options) (*Process, error) {
 		ended, cancel := context.WithCancel(ctx)
 		cancel()
 		p.Kill(ended)
-		return nil, fmt.Errorf("start plugin %s: %w", exe.Name, err)
+		img.started() // where it did not come to that
+		img.remove()
+		return nil, &StartError{exe.Name, err}
 	}
 	return p, nil
 }
@@ -156,11 +176,38 @@ func (p *Process) Plugin() sdk.Plugin { return p.declared }
 // PID is the process's number.
 func (p *Process) PID() int { return p.child.number() }
 
+// Called says that a call begins, and returns what is to be told how it ended: whole, or not. A process that dies in the middle of a call
+// is started again at once, because somebody is about to find out which record it was; see [Supervise].
+func (p *Process) Called() (ended func(whole bool)) {
+	p.called.Add(1)
+	return func(whole bool) {
+		if whole {
+			p.answered.Add(1)
+		}
+	}
+}
+
+func (p *Process) calls() (called, answered int) {
+	if p == nil {
+		return 0, 0
+	}
+	return int(p.called.Load()), int(p.answered.Load())
+}
+
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.child.done }
 
 // Err says how the process ended, once Done is closed; it is an [ExitError] also when the exit was asked for.
 func (p *Process) Err() error { return &ExitError{p.name, p.child.err} }
+
+// StartError says that a plugin's process did not come up.
+type StartError struct {
+	Plugin string
+	Err    error
+}
+
+func (e *StartError) Error() string { return fmt.Sprintf("start plugin %s: %v", e.Plugin, e.Err) }
+func (e *StartError) Unwrap() error { return e.Err }
 
 // ExitError says that a plugin's process has ended.
 type ExitError struct {

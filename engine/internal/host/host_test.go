@@ -270,17 +270,25 @@ func TestBadExecutables(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
 	for name, exe := range map[string]Executable{
 		"missing":      {Name: "x", Path: "/nowhere/x"},
 		"relative":     {Name: "x", Path: "x"},
 		"not a plugin": {Name: "x", Path: path, Args: []string{"-test.run=^$"}},
 		"mute":         {Name: "x", Path: path, Args: []string{"mute"}},
+		"on a port":    {Name: "x", Path: path, Args: []string{"says", "1|1|tcp|127.0.0.1:1|grpc|"}},
+		"elsewhere":    {Name: "x", Path: path, Args: []string{"says", "1|1|unix|/tmp/socket|grpc|"}},
 	} {
+		wait := 10 * time.Second
+		if name == "mute" {
+			wait = 300 * time.Millisecond
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
+		defer cancel()
 		if p, err := Start(ctx, exe, Options{Dir: folder(t)}); err == nil {
 			p.Kill(ctx)
 			t.Errorf("%s: started", name)
+		} else if (name == "on a port" || name == "elsewhere") && !strings.Contains(err.Error(), "it listens on ") {
+			t.Errorf("%s: %v", name, err)
 		} else if name == "mute" && !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -321,6 +329,33 @@ func TestSupervise(t *testing.T) {
 	}
 }
 
+// A process that dies of calls comes back at once, until it is clear that no call will ever come back whole.
+func TestSuperviseOfDeadlyCalls(t *testing.T) {
+	var waits []time.Duration
+	lives := 0
+	err := Supervise(t.Context(), bundled(t), Options{Dir: folder(t)}, func(_ context.Context, p *Process) error {
+		switch lives++; lives {
+		case 10: // one call of this life came back, the other did not
+			p.Called()(true)
+		case swift + 5:
+			return nil
+		}
+		p.Called()
+		return errors.New("died of it")
+	}, func(_ error, wait time.Duration) { waits = append(waits, wait) })
+	if err != nil {
+		t.Error(err)
+	}
+	var want []time.Duration
+	for range swift + 1 {
+		want = append(want, 0)
+	}
+	want = append(want, firstWait, 2*firstWait, 4*firstWait)
+	if !slices.Equal(waits, want) {
+		t.Errorf("waits %v, want %v", waits, want)
+	}
+}
+
 func TestFolder(t *testing.T) {
 	data := t.TempDir()
 	os.MkdirAll(filepath.Join(data, "run", "stale"), 0o700)
@@ -349,6 +384,7 @@ func TestLogLines(t *testing.T) {
 	l := newLines(hclog.New(&hclog.LoggerOptions{Output: &out, Level: hclog.Debug, DisableTime: true}))
 	l.read(io.MultiReader(strings.NewReader(
 		`{"@level":"info","@message":"hello","@timestamp":"x","b":1,"a":"s"}`+"\n"+
+			`{"@level":"info","@message":"\u001b[2J\nfake","\u001bkey\u202e":"\u001b[31m\nred"}`+"\n"+
 			`{"@level":"info","@message":7}`+"\n"+ // go-plugin's own reader would panic
 			strings.Repeat("x", 2*lineBytes)+"\n"+
 			"plain\n"+
@@ -359,6 +395,9 @@ func TestLogLines(t *testing.T) {
 		if !strings.Contains(got, want) {
 			t.Errorf("log lacks %q:\n%.2000s", want, got)
 		}
+	}
+	if i := strings.IndexFunc(got, func(r rune) bool { return r == 0x1b || r == 0x202e }); i >= 0 || strings.Contains(got, "\nfake") || strings.Contains(got, "\nred") {
+		t.Errorf("a plugin steers the terminal:\n%.2000q", got)
 	}
 	if n := strings.Count(got, "\n"); n > linesAtOnce+linesPerSecond {
 		t.Errorf("%d lines of %d went through", n, 2*linesAtOnce)

@@ -12,6 +12,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/time/rate"
+
+	"github.com/weir-etl/weir/engine/internal/plain"
 )
 
 // How much a plugin may write into our log.
@@ -67,7 +69,7 @@ func (l *lines) write(line []byte) {
 		message, ok := entry["@message"].(string)
 		name, _ := entry["@level"].(string)
 		if level := hclog.LevelFromString(name); ok && level != hclog.NoLevel {
-			l.log.Log(level, message, attributes(entry)...)
+			l.log.Log(level, plain.Line(message), attributes(entry)...)
 			return
 		}
 	}
@@ -84,7 +86,7 @@ func attributes(entry map[string]any) []any {
 	var list []any
 	for _, k := range slices.Sorted(maps.Keys(entry)) {
 		if !strings.HasPrefix(k, "@") { // @timestamp, @module, @caller: ours say the same
-			list = append(list, k, entry[k])
+			list = append(list, plain.Line(k), entry[k]) // the log escapes values, not names
 		}
 	}
 	return list

@@ -23,6 +23,11 @@ func TestMain(m *testing.M) {
 			serve.Main(probe())
 		case "host":
 			hostUntilKilled(os.Args[2])
+		case "host-again":
+			hostAgain(os.Args[2])
+		case "says":
+			fmt.Println(os.Args[2])
+			select {}
 		case "mute": // never comes up
 			select {}
 		}
@@ -42,6 +47,26 @@ func hostUntilKilled(dir string) {
 	}
 	fmt.Println(p.PID())
 	select {}
+}
+
+// hostAgain starts a plugin for each line that it reads, prints what its process runs, and ends it.
+func hostAgain(dir string) {
+	exe, err := Bundled("probe")
+	if err != nil {
+		panic(err)
+	}
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		p, err := Start(context.Background(), exe, Options{Dir: dir})
+		if err != nil {
+			panic(err)
+		}
+		runs, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", p.PID()))
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(runs)
+		p.Kill(context.Background())
+	}
 }
 
 // probe is a plugin that shows what happens inside of it.

@@ -14,27 +14,41 @@ const (
 	longWait  = 30 * time.Second // and a process that lived as long starts again with the first
 )
 
+// swift is how many deaths in a row cost no wait when each came in the middle of a call: who looks for the record that kills a process
+// needs about a dozen of them. A call that comes back whole gives one of them back.
+const swift = 32
+
 // grace is how long the steps of a process may take to close, in real time.
 const grace = 10 * time.Second
 
 // Supervise keeps a plugin running. It starts the process and hands it to use, whose ctx ends with the process. When use returns an
-// error, or the process dies, the process is ended and another one started, after 100 ms doubling to 30 s; each time ended is told
-// why, and how long the wait will be. Supervise returns when use returns nil or ctx ends, with no process left: nil, or what the
-// steps said when they were closed.
+// error, or the process dies, the process is ended and another one started: after 100 ms doubling to 30 s, or at once when it died of a
+// call (see [Process.Called]); each time ended is told why, and how long the wait will be. Supervise returns when use returns nil or ctx
+// ends, with no process left: nil, or what the steps said when they were closed.
 func Supervise(ctx context.Context, exe Executable, o Options, use func(ctx context.Context, p *Process) error, ended func(err error, wait time.Duration)) error {
-	wait := firstWait
+	wait, deaths := firstWait, 0
 	for {
 		began := time.Now()
-		err, closing := once(ctx, exe, o, use)
+		p, err, closing := once(ctx, exe, o, use)
 		if err == nil || ctx.Err() != nil {
 			return closing
 		}
 		if time.Since(began) > longWait {
 			wait = firstWait
 		}
-		ended(errors.Join(err, closing), wait)
+		pause := wait
+		called, answered := p.calls()
+		deaths = max(deaths-answered, 0)
+		if deaths++; called > answered && deaths <= swift {
+			pause = 0
+		}
+		ended(errors.Join(err, closing), pause)
+		if pause == 0 {
+			wait = firstWait
+			continue
+		}
 		select {
-		case <-time.After(wait):
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return nil
 		}
@@ -42,10 +56,10 @@ func Supervise(ctx context.Context, exe Executable, o Options, use func(ctx cont
 	}
 }
 
-func once(ctx context.Context, exe Executable, o Options, use func(context.Context, *Process) error) (err, closing error) {
-	p, err := Start(ctx, exe, o)
+func once(ctx context.Context, exe Executable, o Options, use func(context.Context, *Process) error) (p *Process, err, closing error) {
+	p, err = Start(ctx, exe, o)
 	if err != nil {
-		return err, nil
+		return nil, err, nil
 	}
 	alive, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -63,5 +77,5 @@ func once(ctx context.Context, exe Executable, o Options, use func(context.Conte
 	if errors.As(err, &silent) {
 		stop() // it would not hear us
 	}
-	return err, p.Kill(last)
+	return p, err, p.Kill(last)
 }
