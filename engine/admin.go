@@ -9,14 +9,15 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"github.com/weir-etl/weir/engine/internal/flow"
 	"github.com/weir-etl/weir/engine/internal/lang"
 	"github.com/weir-etl/weir/engine/internal/state"
 )
 
-// Socket is where a running engine listens for the other commands: HTTP over a unix socket in its data directory, for its owner alone.
+// Socket is where a running engine listens for the other commands: HTTP over a unix socket in its data directory. Its mode, 0600, is the
+// guard: the kernel lets nobody connect but the owner and root, who could read the engine's memory anyway; so nobody is asked who they
+// are. Whoever may write to the folder could put a socket of their own there: the folder belongs to the owner alone, too.
 func Socket(dir string) string { return filepath.Join(dir, "weir.sock") }
 
 // maxSocketPath is what the address of a unix socket holds on every system: 104 bytes with the final zero on macOS and BSD.
@@ -46,6 +47,9 @@ func reach(dir string, f func(path string) error) error {
 
 // listen serves the socket until ctx ends.
 func (e *Engine) listen(ctx context.Context) error {
+	if info, err := os.Stat(e.Dir); err == nil && info.Mode().Perm()&0o022 != 0 {
+		e.Log.Warn("others can write to the data directory, and take away what lies there: chmod 700", "dir", e.Dir)
+	}
 	os.Remove(Socket(e.Dir)) // of an engine that was killed: the state's lock says that none runs
 	var l net.Listener
 	err := reach(e.Dir, func(path string) error {
@@ -71,20 +75,22 @@ func (e *Engine) listen(ctx context.Context) error {
 	handle(mux, "POST /retry", func(r *http.Request) (Effect, error) { return e.want(r, false) })
 	handle(mux, "POST /drop", func(r *http.Request) (Effect, error) { return e.want(r, true) })
 	handle(mux, "GET /state", func(*http.Request) (StateInfo, error) { return describe(e.db, e.Dir, e.Pipeline.Name) })
+	handle(mux, "GET /audit", func(*http.Request) ([]state.Audit, error) { return e.db.Audits() })
+	mux.HandleFunc("POST /backup", e.backup)
 	handle(mux, "POST /since", func(r *http.Request) (Since, error) {
 		var o Outline
-		if err := json.NewDecoder(http.MaxBytesReader(nil, r.Body, 8<<20)).Decode(&o); err != nil {
+		if err := json.NewDecoder(r.Body).Decode(&o); err != nil {
 			return Since{}, err
 		}
 		snapshot, err := e.db.Load(e.Pipeline.Name)
 		return o.since(snapshot), err
 	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, MaxHeaderBytes: 1 << 16}
-	e.background.Go(func() { server.Serve(l) }) // ends with Shutdown
+	d := newDesk(l, mux, usualBounds())
+	e.background.Go(d.serve)
 	e.background.Go(func() {
 		<-ctx.Done()
 		os.Remove(Socket(e.Dir))
-		server.Shutdown(context.Background()) // waits for those who read the state; none of them waits for the loop any more
+		d.close()
 	})
 	return nil
 }

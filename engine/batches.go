@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"time"
 
 	"github.com/weir-etl/weir/engine/internal/flow"
@@ -16,6 +17,7 @@ type held struct {
 	origin []origin // of each row; nil = row i is row i of lot's first batch
 	lot    uint64
 	rows   []flow.Row
+	shrunk bool // a row may have lost its body, which was too large
 }
 
 // origin is the row of a lot's first batch that a row came from. A call may carry rows of several lots, and of several sources.
@@ -38,6 +40,7 @@ func (h *held) from(row int32) int { return int(h.of(row).source) }
 // hold numbers a batch.
 func (e *Engine) hold(h *held) flow.Batch {
 	e.lastBatch++
+	h.shrunk = slices.Contains(h.MetaNames(), shrunkMeta)
 	e.batches[e.lastBatch] = h
 	return e.lastBatch
 }
@@ -58,6 +61,16 @@ func (e *Engine) rows(h *held, retention time.Duration, now time.Time, before fu
 		}
 		if r.ID == 0 {
 			r.ID = e.identity(h.from(int32(i)), id)
+		}
+		if key := ""; e.ordered {
+			if key = h.Key(i); key != "" && before != nil {
+				if b, row := before(i); b.Key(int(row)) == key {
+					r.Key = b.rows[row].Key
+				}
+			}
+			if key != "" && r.Key == 0 {
+				r.Key = e.key(h.from(int32(i)), key)
+			}
 		}
 		if retention > 0 {
 			r.Deadline = recordTime(h.Batch, i, now).Add(retention)
@@ -81,7 +94,7 @@ func recordTime(b *protocol.Batch, i int, now time.Time) time.Time {
 // alias makes a batch of rows that went past a transform.
 func (e *Engine) alias(a flow.Alias) {
 	of := e.batches[a.Of]
-	h := &held{Batch: protocol.Gather(protocol.Part{Batch: of.Batch, Rows: a.Rows})}
+	h := &held{Batch: protocol.Gather(protocol.Part{Batch: of.Batch, Rows: a.Rows}), shrunk: of.shrunk}
 	for _, row := range a.Rows {
 		h.origin = append(h.origin, of.of(row))
 		h.rows = append(h.rows, of.rows[row])

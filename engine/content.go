@@ -19,6 +19,9 @@ func (e *Engine) Wants(i int, r flow.Ref) (bool, string) {
 	if from := b.from(r.Row); from >= 0 && e.steps[from].address == lang.Events && b.Meta("step", int(r.Row)) == s.address {
 		return false, "" // an event about a sink never goes to that sink
 	}
+	if b.shrunk && shrunk(b.Batch, int(r.Row)) != "" {
+		return false, codeTooLarge
+	}
 	if !s.onlySome {
 		return true, ""
 	}
@@ -80,6 +83,16 @@ func (e *Engine) About(i int, r flow.Ref) uint64 {
 		}
 	}
 	return e.identity(source, id)
+}
+
+// Announce does what the machine decides about rows and asks about next.
+func (e *Engine) Announce(a flow.Action) {
+	switch a := a.(type) {
+	case flow.Alias:
+		e.alias(a)
+	case flow.Receipt:
+		e.lot(a.Lot).receipt(a.Sink, a.Root).state = a.State
+	}
 }
 
 // lotFacts is what the shell keeps of a lot beside its batches.

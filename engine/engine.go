@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -27,12 +29,16 @@ type Options struct {
 
 	Clock *sdk.Clock // nil = the real one
 	Until time.Time  // the clock's end: with Once, what falls due before it is worked; zero = only what is due now
-	Once  bool       // end when the sources are drained and nothing is under way
+	// Takeover takes the lease of the pipeline from another engine that holds it; see lease.
+	Takeover bool
+	Once     bool // end when the sources are drained and nothing is under way
 
 	Executable func(plugin string) (host.Executable, error) // how a plugin is started; nil = bundled, or as the pipeline says
 	Log        hclog.Logger                                 // nil = silent
 	Progress   func(Status)                                 // called about twice a second of real time, from the loop: must be quick
 	Failpoint  func(name string)                            // crash tests: called when a window is entered; nil in production
+
+	volume func(dir string) volume // tests of a full disk; nil = the system is asked
 }
 
 // Summary is how a run ended.
@@ -42,7 +48,7 @@ type Summary struct {
 }
 
 // Run runs a pipeline until ctx ends or, with Once, until there is nothing left to do. Errors are configuration errors (a state that
-// another engine uses, entries of steps that the file no longer has) or the end of the state; a destination that is away is not an
+// another engine uses, a lease that another engine holds, entries of steps that the file no longer has) or the end of the state; a destination that is away is not an
 // error. With Once and no end of the clock, a source that cannot be read and a step that cannot be opened are, after three times: there
 // is nothing that such a run could wait for.
 func Run(ctx context.Context, o Options) (Summary, error) {
@@ -55,15 +61,29 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 	if o.Failpoint == nil {
 		o.Failpoint = func(string) {}
 	}
+	if o.volume == nil {
+		o.volume = volumeOf
+	}
 	db, err := openState(o)
 	if err != nil {
 		return Summary{}, err
 	}
 	defer db.Close()
+	sockets, err := host.Folder(o.Dir)
+	if err != nil {
+		return Summary{}, err
+	}
+	defer os.RemoveAll(sockets)
+	lease, giveBack, err := takeLease(ctx, o, sockets)
+	if err != nil {
+		return Summary{}, err
+	}
+	defer giveBack()
 	e, err := newEngine(o, db)
 	if err != nil {
 		return Summary{}, err
 	}
+	e.lease, e.sockets = lease, sockets
 	return e.run(ctx)
 }
 
@@ -79,23 +99,31 @@ type Engine struct {
 	idKey   []byte // hashes of identities are keyed, so that they tell nothing
 	steps   []*step
 	byName  map[string]int // address -> step
+	ordered bool           // some step takes the records of a key one after the other
 	machine *flow.Machine
 
-	events  chan func() // work for the loop, from any goroutine
-	commits *commits    // to the writer, in order
-	failed  chan error  // what ends the run
+	events  chan func()   // work for the loop, from any goroutine
+	commits *commits      // to the writer, in order
+	loads   chan struct{} // taken while a parcel is read: many replays of few rows each would else hold their whole parcels at once
+	failed  chan error    // what ends the run
 
 	batches   map[flow.Batch]*held
 	lastBatch flow.Batch
 	lots      map[uint64]*lotFacts
 	spool     *spool
+	disk      *disk
 	news      *news
 	procs     map[string]*process
 	sockets   string // private folder of the processes
+	lease     *lease // nil = the pipeline has none
 	changed   []int  // steps that are configured otherwise than in the last run
 	started   time.Time
 
+	ending  bool                      // nothing new is begun
+	sending map[sendingKey]*announced // what is being sent once, until it is durable how that ended
+
 	ctx        context.Context // of the run: calls end with it
+	begin      context.Context // calls that have not been sent yet end with it
 	background sync.WaitGroup  // everything that the run has started
 }
 
@@ -112,8 +140,9 @@ type step struct {
 	proc       *process
 	pace       *pace // the step's own limit; that of its connection is the process's
 	source     *source
-	trouble    string // what the last outage of its service looked like, for people
-	failures   int    // in a row: reads of a source, or openings
+	trouble    string    // what the last outage of its service looked like, for people
+	downSince  time.Time // an outage that an earlier run has told of, and since which its service has not answered; else zero
+	failures   int       // in a row: reads of a source, or openings
 }
 
 // newEngine loads the state and builds the machine on it.
@@ -121,8 +150,8 @@ func newEngine(o Options, db *state.DB) (*Engine, error) {
 	e := &Engine{
 		Options: o, db: db, idKey: identityKey(o.Key), byName: map[string]int{},
 		events:  make(chan func(), 64), // producers wait for room; the loop never sends to itself
-		commits: newCommits(), failed: make(chan error, 1),
-		batches: map[flow.Batch]*held{}, lots: map[uint64]*lotFacts{}, procs: map[string]*process{}, started: o.Clock.Now(),
+		commits: newCommits(), loads: make(chan struct{}, loadsAtOnce), failed: make(chan error, 1),
+		batches: map[flow.Batch]*held{}, lots: map[uint64]*lotFacts{}, procs: map[string]*process{}, sending: map[sendingKey]*announced{}, started: o.Clock.Now(),
 	}
 	for _, m := range o.Pipeline.Moved {
 		if err := db.Rename(o.Pipeline.Name, m.From, m.To); err != nil && !errors.Is(err, state.ErrNotFound) {
@@ -137,8 +166,9 @@ func newEngine(o Options, db *state.DB) (*Engine, error) {
 	if stranded := e.stranded(snapshot); len(stranded) > 0 {
 		return nil, &StrandedError{Pipeline: o.Pipeline.Name, Addresses: stranded}
 	}
-	e.machine = flow.New(cfg, e, e.holdings(snapshot), snapshot.NextParcel-1, o.Clock.Now())
+	e.machine = flow.New(cfg, e, e.holdings(snapshot), e.marks(snapshot), snapshot.NextParcel-1, o.Clock.Now())
 	e.news = newNews(e, snapshot)
+	e.disk = &disk{e: e, withheld: map[int]credit{}}
 	if e.spool, err = openSpool(o.Dir, o.Pipeline.Name, snapshot); err != nil {
 		return nil, err
 	}
@@ -190,7 +220,7 @@ func (e *Engine) graph() flow.Config {
 	var cfg flow.Config
 	cfg.Limits.Rescue = e.Pipeline.Rescue
 	if e.Once {
-		cfg.Limits.Until = e.Until
+		cfg.Limits.Until, cfg.Limits.Brief = e.Until, true
 	}
 	cfg.Seed = uint64(time.Now().UnixNano())
 	processes := map[string]int{}
@@ -214,7 +244,9 @@ func (e *Engine) graph() flow.Config {
 			FilesOnly: c.FilesOnly, Probes: c.Probes,
 			MaxRows: c.MaxRecords, MaxBytes: c.MaxBytes, MaxInFlight: c.MaxInFlight,
 			MaxWait: s.Batch.MaxWait, Tries: s.Retry.Tries, Within: s.Retry.Within,
+			Ordered: s.Ordered, Once: s.Once, Resend: s.Resend,
 		}
+		e.ordered = e.ordered || s.Ordered
 		name := processName(s)
 		if processes[name] == 0 {
 			processes[name] = len(processes) + 1
@@ -234,6 +266,16 @@ func (e *Engine) graph() flow.Config {
 		}
 		if n := s.Batch.MaxBytes; n > 0 {
 			f.MaxBytes = n
+		}
+		if c.Holds { // the block is about objects; calls are as large as ever, unless that is too much
+			f.Holds, f.HoldRows, f.HoldBytes, f.HoldFor = true, s.Batch.MaxRecords, s.Batch.MaxBytes, s.Batch.MaxWait
+			f.MaxRows, f.MaxBytes, f.MaxWait = c.MaxRecords, c.MaxBytes, 0
+			if n := f.HoldRows; n > 0 && n < cmp.Or(f.MaxRows, 500) {
+				f.MaxRows = n
+			}
+			if n := f.HoldBytes; n > 0 && n < cmp.Or(f.MaxBytes, 512<<10) {
+				f.MaxBytes = n
+			}
 		}
 		for _, n := range []int{s.Limit.Concurrency, connectionLimit(s)} {
 			if n > 0 && (f.MaxInFlight == 0 || n < f.MaxInFlight) {
@@ -307,6 +349,14 @@ func (e *Engine) identity(source int, id string) uint64 {
 		return identity(e.idKey, "", id)
 	}
 	return identity(e.idKey, e.steps[source].address, id)
+}
+
+// key is the hash of (source, ordering key): equal keys of two sources are two conversations.
+func (e *Engine) key(source int, key string) uint64 {
+	if source < 0 {
+		return identity(e.idKey, "\x00key", key)
+	}
+	return identity(e.idKey, e.steps[source].address+"\x00key", key)
 }
 
 // identity is the hash of an id of the source with this address; "" = of several.

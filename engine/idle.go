@@ -90,6 +90,9 @@ func (i *Idle) Status() (Status, error) {
 		return Status{}, err
 	}
 	st := Status{Pipeline: i.pipe.Name, Now: i.clock.Now().UTC()}
+	if st.Disk, err = i.disk(); err != nil {
+		return st, err
+	}
 	for _, c := range s.Checkpoints {
 		if c.Source == lang.Events {
 			continue
@@ -127,6 +130,14 @@ func (i *Idle) Status() (Status, error) {
 		st.Steps = append(st.Steps, *lines[address])
 	}
 	return st, nil
+}
+
+// disk is what the pipeline takes of it. How long it lasts only a running engine can tell.
+func (i *Idle) disk() (d Disk, err error) {
+	v := volumeOf(i.dir)
+	d = Disk{Kept: folderSize(keptFolder(i.dir, i.pipe.Name)), Free: v.free, Known: v.known, StopsBelow: v.stopsBelow()}
+	d.State, err = i.db.Size()
+	return d, err
 }
 
 func (i *Idle) count(line *StepStatus, o *state.Owing, g *state.Group, st *Status) {
@@ -248,9 +259,7 @@ func (i *Idle) change(p Pick, replace func(state.Group) []state.Group) (Effect, 
 		return Effect{}, err
 	}
 	kept := spool{kept: keptFolder(i.dir, i.pipe.Name)}
-	for _, id := range change.DropParcels {
-		kept.drop(id)
-	}
+	kept.drop(change.DropParcels)
 	return done, nil
 }
 
@@ -277,6 +286,8 @@ func (i *Idle) Since(o Outline) (Since, error) {
 type StateInfo struct {
 	Dir       string       `json:"dir"`
 	Bytes     int64        `json:"bytes"` // on disk, without spool and kept files
+	Kept      int64        `json:"kept_bytes"`
+	Disk      state.Info   `json:"disk"`
 	Pipelines []string     `json:"pipelines"`
 	Pipeline  string       `json:"pipeline"`
 	Events    uint64       `json:"events"` // ever told
@@ -295,7 +306,8 @@ type Held struct {
 	Address string     `json:"address"`
 	Owed    int        `json:"owed"`
 	Dead    int        `json:"dead"`
-	Parcels int        `json:"parcels"` // stored batches that the entries stand in
+	Parcels int        `json:"parcels"`         // stored batches that the entries stand in
+	Marks   int        `json:"marks,omitempty"` // records that were sent alone, and nothing tells yet how that ended
 	Oldest  *time.Time `json:"oldest,omitempty"`
 }
 
@@ -308,6 +320,10 @@ func describe(db *state.DB, dir, pipeline string) (StateInfo, error) {
 	if info.Bytes, err = db.Size(); err != nil {
 		return info, err
 	}
+	if info.Disk, err = db.Info(); err != nil {
+		return info, err
+	}
+	info.Kept = keptBytes(dir)
 	info.Events = s.LastEvent
 	for _, c := range s.Checkpoints {
 		q, err := readSeqs(c.Stats)
@@ -316,13 +332,19 @@ func describe(db *state.DB, dir, pipeline string) (StateInfo, error) {
 		}
 		info.Sources = append(info.Sources, Checkpoint{q.status(c.Source, false), bookmark(c.Position)})
 	}
-	for _, o := range s.Owing {
-		k := slices.IndexFunc(info.Steps, func(h Held) bool { return h.Address == o.Step })
+	held := func(address string) *Held {
+		k := slices.IndexFunc(info.Steps, func(h Held) bool { return h.Address == address })
 		if k < 0 {
 			k = len(info.Steps)
-			info.Steps = append(info.Steps, Held{Address: o.Step})
+			info.Steps = append(info.Steps, Held{Address: address})
 		}
-		h := &info.Steps[k]
+		return &info.Steps[k]
+	}
+	for _, m := range s.Marks {
+		held(m.Step).Marks++
+	}
+	for _, o := range s.Owing {
+		h := held(o.Step)
 		h.Parcels++
 		for _, g := range o.Groups {
 			if g.Dead {

@@ -11,10 +11,16 @@ import (
 	"github.com/weir-etl/weir/engine/internal/host"
 )
 
+// lastWait is how long the end of a run waits for what is being sent once: an interrupted call would leave it unknown whether it was done.
+// It is the time after which a silent process counts as dead, and a little more, in real time.
+const lastWait = 65 * time.Second
+
 // run is the loop: every event goes through the machine, and what the machine asks for is done or started.
-func (e *Engine) run(ctx context.Context) (Summary, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	e.ctx = ctx
+func (e *Engine) run(stopped context.Context) (Summary, error) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(stopped))
+	begin, halt := context.WithCancel(ctx)
+	defer halt()
+	e.ctx, e.begin = ctx, begin
 	defer e.end(cancel)
 	e.background.Go(func() { e.write(ctx) })
 	e.background.Go(func() { e.db.Maintain(ctx) })
@@ -29,13 +35,22 @@ func (e *Engine) run(ctx context.Context) (Summary, error) {
 	defer timer.Stop()
 	progress := time.NewTicker(500 * time.Millisecond)
 	defer progress.Stop()
+	e.disk.room(e.volume(e.Dir)) // before the first credit
+	e.background.Go(func() { e.watchDisk(ctx) })
 	e.act(e.machine.Start())
 	for _, i := range e.changed {
 		e.step(flow.Reconfigured{Step: i})
 	}
 	e.wakeNews()
+	stop := stopped.Done()
+	var late <-chan time.Time // closes the wait for what is being sent
 	for {
-		if err := ctx.Err(); err != nil {
+		if stopped.Err() != nil && !e.ending {
+			stop, late = nil, time.After(lastWait)
+			halt()
+			e.endSending()
+		}
+		if e.ending && len(e.sending) == 0 {
 			return e.summary(), nil
 		}
 		if e.Once && e.finished() {
@@ -53,7 +68,10 @@ func (e *Engine) run(ctx context.Context) (Summary, error) {
 			if e.Progress != nil {
 				e.Progress(e.status())
 			}
-		case <-ctx.Done():
+		case <-stop:
+		case <-late:
+			e.Log.Warn("not waiting any longer for what is being sent: it will count as unknown", "records", len(e.sending))
+			return e.summary(), nil
 		}
 	}
 }
@@ -110,16 +128,14 @@ func (e *Engine) act(actions []flow.Action) {
 	for _, a := range actions {
 		switch a := a.(type) {
 		case flow.Call:
-			e.call(a)
-		case flow.Alias:
-			e.alias(a)
-		case flow.Receipt:
-			e.lot(a.Lot).receipt(a.Sink, a.Root).state = a.State
+			if e.begins(a) {
+				e.call(a)
+			}
 		case flow.Load:
 			e.load(a)
 		case flow.Grant:
 			if s := e.steps[a.Source]; s.source != nil {
-				s.source.grant(a.Rows, a.Bytes)
+				e.disk.grant(a)
 			} else {
 				e.news.grant(a.Rows)
 			}
@@ -149,12 +165,8 @@ func (e *Engine) start(ctx context.Context) error {
 		p.steps = append(p.steps, s)
 		s.proc, s.pace = p, newPace(e.Clock, s.Limit)
 	}
-	var err error
-	if e.sockets, err = host.Folder(e.Dir); err != nil {
-		return err
-	}
 	for _, p := range e.procs {
-		exe, err := e.executable(p.plugin)
+		exe, err := executableOf(e.Options, p.plugin)
 		if err != nil {
 			return err
 		}
@@ -166,6 +178,15 @@ func (e *Engine) start(ctx context.Context) error {
 		}
 	}
 	e.background.Go(func() { e.reload(ctx) })
+	if e.lease != nil {
+		e.background.Go(func() {
+			select {
+			case err := <-e.lease.lost:
+				e.fail(err)
+			case <-ctx.Done():
+			}
+		})
+	}
 	return nil
 }
 
@@ -174,17 +195,16 @@ func (e *Engine) end(cancel context.CancelCauseFunc) {
 	cancel(nil)
 	e.background.Wait()
 	os.RemoveAll(e.spool.dir) // the keys of what is in there end here
-	os.RemoveAll(e.sockets)
 }
 
-// executable finds the program of a plugin: bundled in this one, or named by the pipeline.
-func (e *Engine) executable(plugin string) (host.Executable, error) {
-	if e.Executable != nil {
-		return e.Executable(plugin)
+// executableOf finds the program of a plugin: bundled in this one, or named by the pipeline.
+func executableOf(o Options, plugin string) (host.Executable, error) {
+	if o.Executable != nil {
+		return o.Executable(plugin)
 	}
-	for _, x := range e.Pipeline.Plugins {
+	for _, x := range o.Pipeline.Plugins {
 		if x.Name == plugin {
-			return host.Executable{Name: x.Name, Path: x.Path}, nil
+			return host.Executable{Name: x.Name, Path: x.Path, SHA256: x.SHA256}, nil
 		}
 	}
 	return host.Bundled(plugin)

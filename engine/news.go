@@ -39,12 +39,37 @@ type trouble struct {
 func newNews(e *Engine, s state.Snapshot) *news {
 	n := &news{e: e, last: s.LastEvent, durable: s.LastEvent, pages: map[flow.Batch]uint64{}, count: map[string]*trouble{}}
 	_, n.on = e.byName[lang.Events]
+	n.remember(s)
 	for _, c := range s.Checkpoints {
 		if c.Source == lang.Events && len(c.Position) == 8 {
 			n.read = binary.BigEndian.Uint64(c.Position)
 		}
 	}
 	return n
+}
+
+// remember finds the outages that the last run has told of and not seen the end of: what a step owes because its service was away says so.
+// Otherwise an outage that outlives its engine would never be over.
+func (n *news) remember(s state.Snapshot) {
+	for _, o := range s.Owing {
+		i, ok := n.e.byName[o.Step]
+		if !ok {
+			continue
+		}
+		step := n.e.steps[i]
+		for _, g := range o.Groups {
+			if !g.Dead && g.Cause == flow.CauseDown && (step.downSince.IsZero() || g.Since.Before(step.downSince)) {
+				step.downSince = g.Since
+			}
+		}
+	}
+}
+
+// answered says that the service of a step has answered: an outage of which an earlier run has told is over.
+func (n *news) answered(s *step) {
+	if !s.downSince.IsZero() {
+		n.recovered("SERVICE_DOWN", s)
+	}
 }
 
 // event is the body of a record of kind weir.event/1.
@@ -201,11 +226,16 @@ func (n *news) sourceBack(s *step) {
 }
 
 func (n *news) openFailed(s *step, err error) {
-	s.trouble = err.Error()
+	n.closed(s, err)
 	if s.failures++; n.e.hopeless(s) {
 		n.e.fail(fmt.Errorf("%s cannot be opened: %w", s.address, err))
 	}
 	n.e.Log.Error("step cannot be opened", "step", s.address, "error", err)
+}
+
+// closed notes that nobody can be called for a step, until it is opened.
+func (n *news) closed(s *step, err error) {
+	s.trouble = err.Error()
 	if !n.open("OPEN_FAILED", s) {
 		n.tell(event{Code: "OPEN_FAILED", Severity: sdk.Critical, Step: s.address, Attrs: map[string]string{"why": sdk.OutcomeOf(err).Code}})
 	}
@@ -223,7 +253,13 @@ func (n *news) open(code string, s *step) bool { return n.count[s.address+"\x00"
 // down reports whether a source cannot be read, or a step cannot be opened.
 func (n *news) down(s *step) bool { return n.open("SOURCE_DOWN", s) || n.open("OPEN_FAILED", s) }
 
+// recovered tells that an outage is over, if there was one.
 func (n *news) recovered(code string, s *step) {
+	key := s.address + "\x00" + code + "\x00"
+	if code == "SERVICE_DOWN" && !s.downSince.IsZero() { // it began in an earlier run
+		n.count[key] = &trouble{first: s.downSince, count: 1}
+		s.downSince = time.Time{}
+	}
 	if n.open(code, s) {
 		n.tell(event{Code: code, Step: s.address, Recovered: true})
 	}

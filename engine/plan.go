@@ -26,6 +26,10 @@ type PlannedStep struct {
 	Inputs     []string `json:"inputs,omitempty"`
 	After      []string `json:"after,omitempty"`
 	OnOwed     string   `json:"on_owed,omitempty"` // of a sink: "wait" or "pass", what comes after it does meanwhile
+	Order      string   `json:"order,omitempty"`   // "key": records of one key go one after the other
+	Effect     string   `json:"effect,omitempty"`  // "once": a second delivery does harm
+	OnUnknown  string   `json:"on_unknown,omitempty"`
+	Holds      bool     `json:"holds,omitempty"` // it packs many records into one object
 	When       bool     `json:"when,omitempty"`
 	About      bool     `json:"about,omitempty"`
 	PerRecord  []string `json:"per_record,omitempty"` // arguments that are evaluated for each record
@@ -47,9 +51,25 @@ func NewPlan(pipe *lang.Pipeline) Plan {
 				n.OnOwed = "pass"
 			}
 		}
+		n.Order, n.Effect, n.OnUnknown = manners(s)
+		n.Holds = s.Component.Holds
 		p.Steps = append(p.Steps, n)
 	}
 	return p
+}
+
+// manners says how a step is to be called, where that is not the usual way.
+func manners(s *lang.Step) (order, effect, onUnknown string) {
+	if s.Ordered {
+		order = "key"
+	}
+	if s.Once {
+		effect, onUnknown = "once", "dead"
+		if s.Resend {
+			onUnknown = "resend"
+		}
+	}
+	return order, effect, onUnknown
 }
 
 // Outline is what the state has to know of a pipeline to compare itself with it.

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/weir-etl/weir/engine/internal/flow"
 	"github.com/weir-etl/weir/engine/internal/host"
 	"github.com/weir-etl/weir/engine/internal/lang"
+	"github.com/weir-etl/weir/sdk"
 	"github.com/weir-etl/weir/sdk/protocol"
 )
 
@@ -24,6 +27,8 @@ type process struct {
 	log    hclog.Logger
 	pid    int // of the last life that could be called; of the goroutine of run
 
+	failures int // starts in vain, in a row; of the goroutine of run
+
 	mu    sync.Mutex
 	life  *life          // nil while it is down
 	up    chan struct{}  // closed while it runs
@@ -32,13 +37,17 @@ type process struct {
 
 // life is one run of a process.
 type life struct {
+	run     *host.Process
 	client  *protocol.Client
 	handles map[*step]uint64        // guarded by the process
 	lost    context.CancelCauseFunc // ends it, because it cannot be reached
 	over    chan struct{}           // closed when the machine has been told that it ended
 }
 
-var errDown = errors.New("the process is down")
+var (
+	errDown     = errors.New("the process is down")
+	errReopened = errors.New("ended on purpose: the arguments of a step that may hold rows have changed")
+)
 
 // process finds or makes the process of a step.
 func (e *Engine) process(s *step) *process {
@@ -71,17 +80,41 @@ func (p *process) run(ctx context.Context, exe host.Executable) {
 	o := host.Options{Dir: p.e.sockets, Home: p.e.Pipeline.Folder, Log: p.e.Log, Clock: p.e.Clock}
 	err := host.Supervise(ctx, exe, o, p.use, func(err error, wait time.Duration) {
 		p.log.Error("plugin process ended", "process", p.name, "error", err, "again_in", wait)
+		var start *host.StartError
+		if errors.As(err, &start) && ctx.Err() == nil {
+			p.e.post(func() { p.notStarted(err) })
+		}
+		if p.failures++; p.e.Once && p.e.Until.IsZero() && p.failures >= hopelessStarts {
+			p.e.fail(fmt.Errorf("the plugin process %s does not start: %w", p.name, err))
+		}
 	})
 	if err != nil {
 		p.log.Warn("steps did not close", "process", p.name, "error", err)
 	}
 }
 
+// notStarted tells of steps that cannot be opened because their process does not come up, or must not.
+func (p *process) notStarted(err error) {
+	code := "PLUGIN_FAILED"
+	if other := (*host.ChecksumError)(nil); errors.As(err, &other) {
+		code = "PLUGIN_CHANGED" // somebody has replaced its executable
+	}
+	err = sdk.Retry(0, code, err).Err()
+	for _, s := range p.steps {
+		p.e.news.closed(s, err)
+	}
+}
+
+// hopelessStarts is how often in a row a process may end before it runs until a run with Once gives up: some three seconds. That is no
+// death of a record's doing, but a lack of memory, descriptors or the executable.
+const hopelessStarts = 6
+
 // use opens the steps of a started process and lets them be called until it ends, or cannot be reached any more.
 func (p *process) use(ctx context.Context, run *host.Process) error {
+	p.failures = 0
 	ctx, lost := context.WithCancelCause(ctx)
 	defer lost(nil)
-	l := &life{client: run.Client(), handles: make(map[*step]uint64, len(p.steps)), lost: lost, over: make(chan struct{})}
+	l := &life{run: run, client: run.Client(), handles: make(map[*step]uint64, len(p.steps)), lost: lost, over: make(chan struct{})}
 	for _, s := range p.steps {
 		handle, err := p.open(ctx, l.client, s)
 		if err != nil {
@@ -124,7 +157,7 @@ func (p *process) available(up bool) {
 
 func (p *process) open(ctx context.Context, c *protocol.Client, s *step) (uint64, error) {
 	p.mu.Lock()
-	o := protocol.Step{Address: s.address, Kind: s.Kind, Type: s.Type, Args: s.Step.Args}
+	o := protocol.Step{Address: s.address, Kind: s.Kind, Type: s.Type, Args: s.Step.Args, Holds: s.Component.Holds, Silence: s.Retry.Silence}
 	p.mu.Unlock()
 	if s.Connection != nil {
 		o.Connection = s.Connection.Args
@@ -133,7 +166,8 @@ func (p *process) open(ctx context.Context, c *protocol.Client, s *step) (uint64
 }
 
 // reload reads the key files of a step again. When its arguments changed it is opened a second time and what it owes is due; calls under
-// way end with the old arguments, whose step stays open until the process ends.
+// way end with the old arguments, whose step stays open until the process ends. Where it may hold rows the process ends at once: they come
+// again.
 func (p *process) reload(ctx context.Context, s *step) {
 	p.mu.Lock()
 	changed, diags := s.Reload()
@@ -146,7 +180,9 @@ func (p *process) reload(ctx context.Context, s *step) {
 	if !stale {
 		return
 	}
-	if l != nil { // a process that is down opens with the new arguments
+	if l != nil && s.Component.Holds {
+		l.lost(errReopened)
+	} else if l != nil { // a process that is down opens with the new arguments
 		handle, err := p.open(ctx, l.client, s)
 		if err != nil { // the next minute tries again
 			p.log.Error("step cannot be opened with its new arguments", "step", s.address, "error", err)
@@ -181,16 +217,44 @@ func (p *process) work(ctx context.Context, s *step, w protocol.Work, on func(pr
 	if l == nil {
 		return errDown
 	}
+	ended := l.run.Called()
 	err := l.client.Work(ctx, handle, w, on)
-	var gone *protocol.GoneError
-	if errors.As(err, &gone) {
-		l.lost(err)
-		select {
-		case <-l.over:
-		case <-ctx.Done():
-		}
+	ended(err == nil)
+	if err != nil && p.e.ctx.Err() == nil && p.useless(s, err) {
+		p.end(l, err)
 	}
 	return err
+}
+
+// drop ends the process, and what it holds for a step with it.
+func (p *process) drop(s *step, why error) {
+	if l, _ := p.reach(s); l != nil {
+		p.end(l, why)
+	}
+}
+
+// end ends a life, and returns when the machine has been told.
+func (p *process) end(l *life, why error) {
+	l.lost(why)
+	select {
+	case <-l.over:
+	case <-p.e.ctx.Done():
+	}
+}
+
+// useless reports whether the process cannot be used any more after a call that failed: it is gone, or hangs. One that may hold rows is
+// ended also when nobody can be sure any more what it holds.
+func (p *process) useless(s *step, err error) bool {
+	var gone *protocol.GoneError
+	var silent *protocol.SilentError
+	var broken *protocol.BrokenError
+	switch {
+	case errors.As(err, &gone), errors.As(err, &silent):
+		return true
+	case errors.As(err, &broken): // to the machine as good as a death, which takes along what others hold
+		return slices.ContainsFunc(p.steps, func(s *step) bool { return s.Component.Holds })
+	}
+	return s.Component.Holds
 }
 
 // await waits until the process of a step runs.

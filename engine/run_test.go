@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,14 +21,20 @@ import (
 	"github.com/weir-etl/weir/sdk/serve"
 )
 
-// The test binary is also the plugins.
+// The test binary is also the plugins, an engine that is killed, and the engine of the crash table.
 func TestMain(m *testing.M) {
+	if len(os.Args) == 5 && os.Args[1] == "run-engine" {
+		runUntilKilled(os.Args[2], os.Args[3], os.Args[4])
+	}
 	if len(os.Args) == 3 && os.Args[1] == host.ServeArg {
 		for _, p := range mortals() {
 			if p.Name == os.Args[2] {
 				serve.Main(p)
 			}
 		}
+	}
+	if len(os.Args) == 4 && os.Args[1] == crashArg {
+		os.Exit(crashEngine(os.Args[2], os.Args[3]))
 	}
 	os.Exit(m.Run())
 }
@@ -34,14 +43,34 @@ func TestMain(m *testing.M) {
 func mortals() []sdk.Plugin {
 	str := func(name string) sdk.Arg { return sdk.Arg{Name: name, Type: sdk.String} }
 	num := func(name string) sdk.Arg { return sdk.Arg{Name: name, Type: sdk.Number, Required: true} }
-	return []sdk.Plugin{
+	sink := func(name string, args ...sdk.Arg) sdk.Component {
+		return sdk.Component{Kind: sdk.KindSink, Type: name, Args: append(args, str("path"), str("dies"))}
+	}
+	pack, mail, keep, marked := sink("pack"), sink("mail", str("answer")), sink("keep"), sink("marked")
+	pack.Holds, pack.NewSink = true, func() sdk.Sink { return &packer{} }
+	mail.Effect, mail.NewSink = sdk.Once, func() sdk.Sink { return &mailer{} }
+	keep.NewSink = func() sdk.Sink { return &keeper{} }
+	marked.NewSink = func() sdk.Sink { return &markedList{} }
+	return append(append(leasePlugins(), surveyPlugins()...), []sdk.Plugin{
+		{Name: "pack", Components: []sdk.Component{pack}},
+		{Name: "mail", Components: []sdk.Component{mail}},
+		{Name: "keep", Components: []sdk.Component{keep}},
+		{Name: "marked", Components: []sdk.Component{marked}},
+		{Name: "odd", Components: []sdk.Component{{Kind: sdk.KindTransform, Type: "odd",
+			Args: []sdk.Arg{str("path"), num("poison"), str("does")}, NewTransform: func() sdk.Transform { return &odd{} }}}},
+		{Name: "mark", Components: []sdk.Component{{Kind: sdk.KindTransform, Type: "mark",
+			Args: []sdk.Arg{str("path")}, NewTransform: func() sdk.Transform { return &marker{} }}}},
+		{Name: "big", Components: []sdk.Component{{Kind: sdk.KindSource, Type: "big", Emits: []string{"n/1"},
+			Fields: []sdk.Field{{Name: "body.n", Type: sdk.Number}}, NewSource: func() sdk.Source { return &bigger{} }}}},
+		{Name: "swell", Components: []sdk.Component{{Kind: sdk.KindTransform, Type: "swell", NewTransform: func() sdk.Transform { return &sweller{} }}}},
 		{Name: "count", Components: []sdk.Component{{Kind: sdk.KindSource, Type: "count", Emits: []string{"n/1"},
 			Args: []sdk.Arg{num("to"), num("page"), str("dies")}, NewSource: func() sdk.Source { return &counter{} }}}},
 		{Name: "pass", Components: []sdk.Component{{Kind: sdk.KindTransform, Type: "pass",
 			Args: []sdk.Arg{str("dies"), num("poison")}, NewTransform: func() sdk.Transform { return &passer{} }}}},
 		{Name: "list", Components: []sdk.Component{{Kind: sdk.KindSink, Type: "list",
 			Args: []sdk.Arg{str("path"), str("dies")}, NewSink: func() sdk.Sink { return &lister{} }}}},
-	}
+		crashPlugin(), laterPlugin(),
+	}...)
 }
 
 // mortal dies once, when it comes to something: the file remembers that it has.
@@ -75,7 +104,7 @@ func (c *counter) Read(ctx context.Context, position []byte, out sdk.Emitter) er
 		var p sdk.Page
 		for range min(c.Page, c.To-n) {
 			n++
-			p.Records = append(p.Records, sdk.Record{ID: fmt.Sprint("n", n), Seq: uint64(n), Kind: "n/1", Body: []byte(fmt.Sprint(n))})
+			p.Records = append(p.Records, sdk.Record{ID: fmt.Sprint("n", n), Seq: uint64(n), Key: fmt.Sprint(n % 7), Kind: "n/1", Body: []byte(fmt.Sprint(n))})
 		}
 		p.Position = binary.BigEndian.AppendUint64(nil, uint64(n))
 		if err := out.Emit(ctx, p); err != nil {
@@ -118,17 +147,92 @@ func (l *lister) Write(_ context.Context, call *sdk.Call) error {
 }
 
 // mortalRun loads a pipeline of mortals and says how to run it.
-func mortalRun(t *testing.T, dir, text string) Options {
+func mortalRun(t testing.TB, dir, text string) Options {
 	t.Helper()
-	file := filepath.Join(dir, "p.hcl")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "p.hcl"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	pipe, diags := lang.Load([]string{file}, lang.Options{Plugins: mortals()})
-	if diags.HasErrors() {
-		t.Fatal(diags)
+	o, err := mortalOptions(dir)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return Options{Pipeline: pipe, Dir: filepath.Join(dir, "data"), Key: make([]byte, 32), Once: true}
+	return o
+}
+
+func mortalOptions(dir string) (Options, error) {
+	pipe, diags := lang.Load([]string{filepath.Join(dir, "p.hcl")}, lang.Options{Plugins: mortals()})
+	if diags.HasErrors() {
+		return Options{}, diags[0]
+	}
+	return Options{Pipeline: pipe, Dir: filepath.Join(dir, "data"), Key: make([]byte, 32), Once: true}, nil
+}
+
+// runUntilKilled runs the pipeline of dir as an engine of its own, which is killed when it enters a window for the n-th time.
+func runUntilKilled(dir, window, n string) {
+	o, err := mortalOptions(dir)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	var left atomic.Int32
+	if k, err := strconv.Atoi(n); err == nil {
+		left.Store(int32(k))
+	}
+	o.Failpoint = func(name string) {
+		if name == window && left.Add(-1) == 0 {
+			syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}
+	if _, err := Run(context.Background(), o); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// killedIn runs an engine until it is killed in a window, and reports whether it was: else it came to its end before.
+func killedIn(t *testing.T, dir, window string, n int) bool {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, "run-engine", dir, window, strconv.Itoa(n)).CombinedOutput()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return false
+	case ctx.Err() != nil || !errors.As(err, &exit) || exit.ExitCode() != -1:
+		t.Fatalf("%s:%d: %v %s", window, n, err, out)
+	}
+	return true
+}
+
+// finish runs what an engine has left to do, and returns how it stands then.
+func finish(t *testing.T, o Options) Summary {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	sum, err := Run(ctx, o)
+	if err != nil || ctx.Err() != nil {
+		t.Fatalf("%v, %v: %+v", err, ctx.Err(), sum)
+	}
+	return sum
+}
+
+// stepOf is the line of a step in a summary.
+func stepOf(t *testing.T, sum Summary, address string) StepStatus {
+	t.Helper()
+	for _, s := range sum.Steps {
+		if s.Address == address {
+			return s
+		}
+	}
+	t.Fatalf("no step %s in %+v", address, sum)
+	return StepStatus{}
 }
 
 // listed counts how often each record arrived.
@@ -159,7 +263,6 @@ transform "pass" "on" {
   input  = source.count.in
   dies   = %q
   poison = 4321
-  batch { max_records = 4 } # every death that it takes to find the poison costs twice the wait of the one before
 }
 sink "list" "out" {
   input = transform.pass.on

@@ -6,7 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"syscall"
+	"time"
 
 	"github.com/weir-etl/weir/engine/internal/flow"
 	"github.com/weir-etl/weir/engine/internal/state"
@@ -20,6 +23,7 @@ type commit struct {
 	change  state.Change
 	parcels []parcel
 	drop    []uint64
+	ended   []sendingKey
 }
 
 // parcel is rows to be stored.
@@ -34,6 +38,10 @@ type parcel struct {
 
 // commit hands a settlement to the writer. Commits reach the disk in the order of the machine.
 func (e *Engine) commit(a flow.Commit) {
+	if e.announces(a) {
+		e.announce(a)
+		return
+	}
 	c := commit{lot: a.Lot, drop: a.Drop, change: state.Change{Pipeline: e.Pipeline.Name, DropParcels: a.Drop}}
 	if a.Source >= 0 {
 		e.checkpoint(a, &c.change)
@@ -49,8 +57,23 @@ func (e *Engine) commit(a flow.Commit) {
 		}
 		c.change.Owing = append(c.change.Owing, e.owing(h))
 	}
+	for _, m := range a.Marks {
+		c.change.Marks = append(c.change.Marks, state.Mark{Step: e.steps[m.Step].address, ID: m.ID, Tries: m.Tries})
+		c.ended = append(c.ended, sendingKey{m.Step, m.ID})
+	}
 	e.news.facts(a, &c.change)
 	e.commits.put(c)
+}
+
+// marks is the opposite of what commit makes of marks, for a whole state. One of a step that is gone says nothing to anybody.
+func (e *Engine) marks(s state.Snapshot) []flow.Mark {
+	var list []flow.Mark
+	for _, m := range s.Marks {
+		if i, ok := e.byName[m.Step]; ok {
+			list = append(list, flow.Mark{Step: i, ID: m.ID, Tries: m.Tries})
+		}
+	}
+	return list
 }
 
 // checkpoint adds how far a source is settled.
@@ -128,7 +151,7 @@ func (e *Engine) gather(refs []flow.Ref) *protocol.Batch {
 
 // owing translates what a step owes of a parcel.
 func (e *Engine) owing(h flow.Holding) state.Owing {
-	o := state.Owing{Step: e.steps[h.Step].address, Parcel: h.Parcel, Rows: len(h.IDs), IDs: h.IDs}
+	o := state.Owing{Step: e.steps[h.Step].address, Parcel: h.Parcel, Rows: len(h.IDs), IDs: h.IDs, Keys: h.Keys, Orders: h.Orders}
 	for _, g := range h.Groups {
 		s := state.Group{Rows: g.Rows, Dead: g.Dead, Door: e.steps[g.Door].address, Cause: g.Cause, Code: g.Code, Detail: g.Detail,
 			Due: g.Due, Deadline: g.Deadline, Since: g.Since, Tries: g.Tries, Kept: g.Kept, Revisit: g.Revisit, Raised: g.Raised}
@@ -148,7 +171,7 @@ func (e *Engine) holdings(s state.Snapshot) []flow.Holding {
 		if !ok {
 			continue // removed on purpose
 		}
-		h := flow.Holding{Step: i, Parcel: o.Parcel, IDs: o.IDs}
+		h := flow.Holding{Step: i, Parcel: o.Parcel, IDs: o.IDs, Keys: o.Keys, Orders: o.Orders}
 		for _, g := range o.Groups {
 			door, ok := e.byName[g.Door]
 			if !ok {
@@ -202,52 +225,100 @@ func (q *commits) take(ctx context.Context) []commit {
 	return list
 }
 
-// write makes commits durable, one after the other, and only then tells the machine.
+// write makes commits durable, one after the other, and only then tells the machine. What waits is written together: a synchronisation of
+// the disk for each would let a sink with a million small parcels catch up at some hundred a second.
 func (e *Engine) write(ctx context.Context) {
 	for ctx.Err() == nil {
-		for _, c := range e.commits.take(ctx) {
-			if err := e.persist(ctx, &c); err != nil {
+		for group := range slices.Chunk(e.commits.take(ctx), maxTogether) {
+			if err := e.persistOrWait(ctx, group); err != nil {
 				if ctx.Err() == nil {
 					e.fail(fmt.Errorf("state: %w", err))
 				}
 				return
 			}
 			e.post(func() {
-				e.news.written(c.change.Events)
-				if c.lot != 0 {
-					e.step(flow.Committed{Lot: c.lot})
+				for i := range group {
+					e.news.written(group[i].change.Events)
+					for _, k := range group[i].ended {
+						delete(e.sending, k)
+					}
+					if lot := group[i].lot; lot != 0 {
+						e.step(flow.Committed{Lot: lot})
+					}
 				}
 			})
 		}
 	}
 }
 
-// persist writes one commit. Kept files are made durable before the parcel that names them.
-func (e *Engine) persist(ctx context.Context, c *commit) error {
-	for i := range c.parcels {
-		p := &c.parcels[i]
-		if p.keep {
-			e.Failpoint("spool.keep")
-			at, err := e.spool.keep(p.id, p.at)
+// maxTogether bounds what is packed and sealed before any of it is written.
+const maxTogether = 64
+
+// fullEvery is how often a full disk is looked at again, in real time.
+const fullEvery = 5 * time.Second
+
+// persistOrWait waits where the disk is full: nothing was written, and nothing is acknowledged meanwhile. A run that was asked for once is
+// not kept waiting.
+func (e *Engine) persistOrWait(ctx context.Context, group []commit) error {
+	for said := false; ; {
+		err := e.persist(ctx, group)
+		full := errors.Is(err, state.ErrFull) || errors.Is(err, syscall.ENOSPC)
+		if !full || e.Once && e.Until.IsZero() {
+			if said && err == nil {
+				e.Log.Info("there is room on the disk again")
+			}
+			return err
+		}
+		if !said {
+			e.Log.Error("the disk is full: waiting for room, nothing is lost", "error", err)
+			said = true
+		}
+		select {
+		case <-time.After(fullEvery):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// persist writes commits. Kept files are made durable before the parcel that names them.
+func (e *Engine) persist(ctx context.Context, group []commit) error {
+	changes := make([]*state.Change, len(group))
+	for k := range group {
+		c := &group[k]
+		changes[k] = &c.change
+		if c.parcels != nil {
+			c.change.Parcels = nil // of an attempt that failed
+		}
+		for i := range c.parcels {
+			p := &c.parcels[i]
+			if p.keep {
+				e.Failpoint("spool.keep")
+				at, err := e.spool.keep(p.id, p.at)
+				if err != nil {
+					return err
+				}
+				p.at = at
+			} else {
+				p.at = p.at.WithoutBytes()
+			}
+			stored, err := p.pack()
 			if err != nil {
 				return err
 			}
-			p.at = at
-		} else {
-			p.at = p.at.WithoutBytes()
+			c.change.Parcels = append(c.change.Parcels, stored)
 		}
-		stored, err := p.pack()
-		if err != nil {
-			return err
-		}
-		c.change.Parcels = append(c.change.Parcels, stored)
+		c.parcels = nil // they are in the change
 	}
-	if err := e.db.Commit(ctx, &c.change); err != nil {
+	if err := e.db.Commit(ctx, changes...); err != nil {
 		return err
 	}
-	for _, id := range c.drop {
-		e.spool.drop(id)
+	var drop []uint64
+	for i := range group {
+		drop = append(drop, group[i].drop...)
+		group[i].change.Parcels = nil
 	}
+	e.spool.drop(drop)
 	return nil
 }
 
@@ -331,14 +402,23 @@ func unpack(s state.Parcel) (*parcel, error) {
 	return p, nil
 }
 
+// loadsAtOnce bounds the parcels that stand in memory for replays: each is read and opened whole, be it for one row.
+const loadsAtOnce = 4
+
 // load reads rows of a parcel for a replay, beside the loop.
 func (e *Engine) load(a flow.Load) {
 	e.background.Go(func() {
+		select {
+		case e.loads <- struct{}{}:
+		case <-e.ctx.Done():
+			return
+		}
 		p, err := e.readParcel(a.Parcel)
 		if err == nil {
 			err = e.spool.fetch(p)
 		}
 		e.post(func() {
+			<-e.loads
 			if err != nil {
 				e.Log.Error("parcel cannot be read", "parcel", a.Parcel, "error", err)
 				e.step(flow.Loaded{Lot: a.Lot, Err: true})

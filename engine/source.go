@@ -158,30 +158,39 @@ func (s *source) read(ctx context.Context, client *protocol.Client, handle uint6
 			p.Batch = protocol.FromRecords(nil)
 		}
 		got = true
+		before := s.position
 		if p.Position == nil {
-			p.Position = s.position
+			p.Position = before
 		}
 		s.position = p.Position
 		s.use(p.Batch)
-		s.e.post(func() { s.arrived(p) })
+		s.e.post(func() { s.arrived(p, before) })
 	}
 }
 
-// arrived brings a page to the machine.
-func (s *source) arrived(p protocol.Page) {
+// arrived brings a page to the machine; before is the position behind the page before. One that is too large for one settlement comes in
+// parts, and only the last of them moves the checkpoint: what is settled of the others by then comes again after a crash.
+func (s *source) arrived(p protocol.Page, before []byte) {
 	e := s.e
 	e.news.sourceBack(s.step)
 	e.news.told(s.step, p.Events)
 	now := e.Clock.Now()
-	h := &held{Batch: p.Batch, source: s.step.index}
-	rows := e.rows(h, s.step.retention, now, nil)
-	b := e.hold(h)
-	for i := range rows {
-		s.seen.add(p.Batch.Seq(i))
+	parts := portions(shrink(p.Batch))
+	stats := s.seen.json()
+	for k, part := range parts {
+		h := &held{Batch: part, source: s.step.index}
+		rows := e.rows(h, s.step.retention, now, nil)
+		b := e.hold(h)
+		for i := range rows {
+			s.seen.add(part.Seq(i))
+		}
+		last := k == len(parts)-1
+		if s.pages[b] = (page{number: p.Number, position: before, stats: stats}); last {
+			s.seen.Fetched = now.UTC()
+			s.pages[b] = page{number: p.Number, position: p.Position, stats: s.seen.json()}
+		}
+		e.step(flow.Arrived{Source: s.step.index, Batch: b, Rows: rows, Drained: p.Drained && last, Lot: func(lot uint64) { h.lot = lot }})
 	}
-	s.seen.Fetched = now.UTC()
-	s.pages[b] = page{number: p.Number, position: p.Position, stats: s.seen.json()}
-	e.step(flow.Arrived{Source: s.step.index, Batch: b, Rows: rows, Drained: p.Drained, Lot: func(lot uint64) { h.lot = lot }})
 }
 
 // seqs counts what a source sent, by its own numbers. Holes are ranges of numbers that never came, oldest first; the newest maxHoles are

@@ -19,7 +19,10 @@ import (
 // spool is the folder for media in flight, and beside it the one for the few files that are kept because WeCom will soon forget them. In
 // both lie encrypted pieces only (see sdk.Spool); the keys of files in flight die with the process, those of kept ones are sealed in the
 // state. Kept files are named after their parcel.
-type spool struct{ dir, kept string }
+type spool struct {
+	dir, kept string
+	keeps     map[uint64]bool // parcels with kept files, so that nobody looks for those of others; of the writer. Nil = look
+}
 
 // openSpool sweeps what an earlier process left: files in flight, and kept ones that no parcel names any more.
 func openSpool(dir, pipeline string, s state.Snapshot) (*spool, error) {
@@ -27,7 +30,7 @@ func openSpool(dir, pipeline string, s state.Snapshot) (*spool, error) {
 	if err != nil {
 		return nil, err
 	}
-	sp := &spool{dir: filepath.Join(dir, "spool"), kept: keptFolder(dir, pipeline)}
+	sp := &spool{dir: filepath.Join(dir, "spool"), kept: keptFolder(dir, pipeline), keeps: map[uint64]bool{}}
 	if err := os.RemoveAll(sp.dir); err != nil {
 		return nil, fmt.Errorf("sweep spool: %w", err)
 	}
@@ -36,16 +39,18 @@ func openSpool(dir, pipeline string, s state.Snapshot) (*spool, error) {
 			return nil, fmt.Errorf("spool: %w", err)
 		}
 	}
-	live := map[string]bool{}
+	live := map[uint64]bool{}
 	for _, o := range s.Owing {
-		live[strconv.FormatUint(o.Parcel, 10)] = true
+		live[o.Parcel] = true
 	}
 	files, err := os.ReadDir(sp.kept)
 	if err != nil {
 		return nil, fmt.Errorf("kept files: %w", err)
 	}
 	for _, f := range files {
-		if parcel, _, _ := strings.Cut(f.Name(), "-"); !live[parcel] {
+		if parcel := parcelOf(f.Name()); live[parcel] {
+			sp.keeps[parcel] = true
+		} else {
 			os.Remove(filepath.Join(sp.kept, f.Name()))
 		}
 	}
@@ -135,6 +140,7 @@ func (s *spool) keep(parcel uint64, p *protocol.Batch) (*protocol.Batch, error) 
 	if n == 0 {
 		return p, nil
 	}
+	s.keeps[parcel] = true
 	return p.WithFiles(files), syncFolder(s.kept)
 }
 
@@ -190,10 +196,29 @@ func (s *spool) fetch(p *parcel) error {
 	return nil
 }
 
-// drop removes the kept files of a parcel.
-func (s *spool) drop(parcel uint64) {
-	names, _ := filepath.Glob(filepath.Join(s.kept, strconv.FormatUint(parcel, 10)+"-*")) // the pattern is well-formed
-	for _, name := range names {
-		os.Remove(name)
+// drop removes the kept files of parcels.
+func (s *spool) drop(parcels []uint64) {
+	gone := map[uint64]bool{}
+	for _, id := range parcels {
+		if s.keeps == nil || s.keeps[id] {
+			gone[id] = true
+			delete(s.keeps, id)
+		}
 	}
+	if len(gone) == 0 {
+		return
+	}
+	files, _ := os.ReadDir(s.kept) // what stays is swept at the next start
+	for _, f := range files {
+		if gone[parcelOf(f.Name())] {
+			os.Remove(filepath.Join(s.kept, f.Name()))
+		}
+	}
+}
+
+// parcelOf reads the name of a kept file; 0 is no parcel.
+func parcelOf(name string) uint64 {
+	digits, _, _ := strings.Cut(name, "-")
+	id, _ := strconv.ParseUint(digits, 10, 64)
+	return id
 }

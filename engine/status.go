@@ -15,6 +15,7 @@ type Status struct {
 	Now      time.Time      `json:"now"`
 	Started  time.Time      `json:"started,omitzero"` // zero = not running; then steps count what is owed and nothing else
 	NextDue  *time.Time     `json:"next_due,omitempty"`
+	Disk     Disk           `json:"disk"`
 	Sources  []SourceStatus `json:"sources"`
 	Steps    []StepStatus   `json:"steps"`
 }
@@ -47,13 +48,16 @@ type StepStatus struct {
 	Down     string `json:"down,omitempty"`   // code of the outage while its breaker is open, or why it cannot be opened
 	Detail   string `json:"detail,omitempty"` // of the outage
 	Units    int    `json:"under_way"`
+	Held     int    `json:"held,omitempty"`  // of Units: the sink has them and has not answered for them yet
+	Order    string `json:"order,omitempty"` // "key"
+	Effect   string `json:"effect,omitempty"`
 	Stranded bool   `json:"stranded,omitempty"`  // the pipeline no longer has this step
 	NoRescue int    `json:"no_rescue,omitempty"` // of Owed: so near to the deadline that a running engine would fetch and keep their files
 }
 
 // status looks at everything; of the loop.
 func (e *Engine) status() Status {
-	st := Status{Pipeline: e.Pipeline.Name, Running: true, Now: e.Clock.Now().UTC(), Started: e.started.UTC()}
+	st := Status{Pipeline: e.Pipeline.Name, Running: true, Now: e.Clock.Now().UTC(), Started: e.started.UTC(), Disk: e.disk.now}
 	if due := e.machine.NextDue(); !due.IsZero() {
 		st.NextDue = &due
 	}
@@ -71,7 +75,8 @@ func (e *Engine) status() Status {
 		}
 		w := e.machine.Watch(s.index)
 		line := StepStatus{Address: s.address, Kind: string(s.Kind), Enabled: s.Enabled, In: w.In, Done: w.Done, Passed: w.Passed,
-			Retried: w.Retried, Rejected: w.Rejected, Owed: w.Owed, Dead: w.Dead, Units: w.Units}
+			Retried: w.Retried, Rejected: w.Rejected, Owed: w.Owed, Dead: w.Dead, Units: w.Units, Held: w.Held}
+		line.Order, line.Effect, _ = manners(s.Step)
 		if w.BreakerOpen {
 			line.Down, line.Detail = w.BreakerCode, s.trouble
 		} else if e.news.down(s) {

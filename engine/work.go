@@ -79,7 +79,7 @@ func (j *job) row(pos int32) (*held, int32) {
 // work runs one call: arguments are evaluated, the plugin is asked, and every answer goes to the loop as it comes.
 func (e *Engine) work(j *job) {
 	s := j.step
-	w := protocol.Work{Batch: j.batch, Now: e.Clock.Now(), Probe: j.call.Probe}
+	w := protocol.Work{Batch: j.batch, Now: e.Clock.Now(), Probe: j.call.Probe, Flush: j.call.Flush}
 	if j.call.Attempt > 0 {
 		w.Attempts = []uint32{uint32(j.call.Attempt)}
 	}
@@ -87,19 +87,26 @@ func (e *Engine) work(j *job) {
 		w.Final = all(j.batch.Rows())
 	}
 	position := all(j.batch.Rows()) // in the call, of each row sent
-	args, bad := e.arguments(j)
+	var args []json.RawMessage
+	var bad map[int32]refusal
+	if !w.Flush { // else the plugin has the rows
+		args, bad = e.arguments(j)
+	}
 	if len(bad) > 0 {
 		good := []int32{} // never nil: that would be all rows
 		var goodArgs []json.RawMessage
 		a := flow.Answered{Call: j.call.ID}
 		position = position[:0]
 		for i := range int32(j.batch.Rows()) {
-			if err := bad[i]; err != nil {
-				e.Log.Debug("expression cannot be evaluated", "step", s.address, "error", err)
-				a.Runs = append(a.Runs, flow.Run{First: i, Count: 1, Verdict: flow.Reject, Code: "EXPRESSION", Detail: err.Error()})
+			if r, is := bad[i]; is {
+				e.Log.Debug("row cannot be sent", "step", s.address, "code", r.code, "error", r.err)
+				a.Runs = append(a.Runs, flow.Run{First: i, Count: 1, Verdict: flow.Reject, Code: r.code, Detail: r.err.Error()})
 				continue
 			}
-			good, goodArgs, position = append(good, i), append(goodArgs, args[i]), append(position, uint32(i))
+			good, position = append(good, i), append(position, uint32(i))
+			if args != nil {
+				goodArgs = append(goodArgs, args[i])
+			}
 		}
 		e.post(func() { e.step(a) })
 		w.Batch, args = protocol.Gather(protocol.Part{Batch: j.batch, Rows: good}), goodArgs
@@ -109,35 +116,61 @@ func (e *Engine) work(j *job) {
 	}
 	w.Args = args
 	var err error
-	if w.Batch.Rows() > 0 {
-		err = errors.Join(s.pace.wait(e.ctx), s.proc.pace.wait(e.ctx))
+	sent := false
+	if w.Batch.Rows() > 0 && (!s.Once || w.Probe) { // what is sent once has waited before it was announced
+		err = e.paced(s)
 	}
 	if w.Batch.Rows() > 0 && err == nil {
 		e.Failpoint(s.address + ".call")
-		err = s.proc.work(e.ctx, s, w, func(a protocol.Answer) error {
-			e.Failpoint(s.address + ".answer")
-			e.post(func() { e.answer(j, a, position) })
-			return nil
+		if w.Flush {
+			e.Failpoint(s.address + ".flush")
+		}
+		sent = true
+		err = e.allowed(s, func(ctx context.Context) error {
+			return s.proc.work(ctx, s, w, func(a protocol.Answer) error {
+				e.Failpoint(s.address + ".answer")
+				e.post(func() { e.answer(j, a, position) })
+				return nil
+			})
 		})
 	}
+	if errors.Is(err, errNoLease) {
+		if w.Flush {
+			s.proc.drop(s, err)
+		}
+		e.withheld(j, position)
+		err = nil
+	}
 	ret := flow.Returned{Call: j.call.ID, Failure: failure(err)}
+	if err != nil && !sent {
+		ret.Failure = flow.Unsent
+	}
 	if err != nil {
 		ret.Code = "PLUGIN_FAILED"
-		if e.ctx.Err() == nil { // else the run is ending, and this call with it
+		if e.ctx.Err() == nil && (sent || e.begin.Err() == nil) { // else the run is ending, and this call with it
 			e.Log.Warn("call failed", "step", s.address, "rows", j.batch.Rows(), "error", err)
 		}
 	}
-	e.post(func() { e.step(ret) })
+	e.post(func() {
+		if ret.Failure == flow.Unsent {
+			e.unsent(j.call)
+		}
+		e.step(ret)
+	})
 }
 
 func failure(err error) flow.Failure {
 	var gone *protocol.GoneError
+	var silent *protocol.SilentError
+	var broken *protocol.BrokenError
 	switch {
 	case err == nil:
 		return flow.Fine
-	case errors.As(err, &gone):
+	case errors.As(err, &gone), errors.As(err, &silent), errors.As(err, &broken): // perhaps because of one of its rows
 		return flow.Died
-	case errors.Is(err, errDown), errors.Is(err, context.Canceled):
+	case errors.Is(err, errDown):
+		return flow.Unsent
+	case errors.Is(err, context.Canceled):
 		return flow.Canceled
 	}
 	return flow.Refused
@@ -151,12 +184,31 @@ func all(n int) []uint32 {
 	return list
 }
 
-// arguments evaluates the per-record arguments of a call's rows.
-func (e *Engine) arguments(j *job) ([]json.RawMessage, map[int32]error) {
+// refusal says why a row is not sent: it becomes a dead letter.
+type refusal struct {
+	code string
+	err  error
+}
+
+// arguments evaluates the per-record arguments of a call's rows; nil when the component has none.
+func (e *Engine) arguments(j *job) ([]json.RawMessage, map[int32]refusal) {
 	s := j.step
-	args := make([]json.RawMessage, j.batch.Rows())
-	var bad map[int32]error
+	args, none := make([]json.RawMessage, j.batch.Rows()), false
+	var bad map[int32]refusal
+	refuse := func(row int, code string, err error) {
+		if bad == nil {
+			bad = map[int32]refusal{}
+		}
+		bad[int32(row)] = refusal{code, err}
+	}
 	for i := range args {
+		if size := shrunk(j.batch, i); size != "" {
+			refuse(i, codeTooLarge, tooLarge(size))
+			continue
+		}
+		if none {
+			continue
+		}
 		var receipts lang.Receipts
 		v := view{b: j.batch, i: i}
 		if j.cells != nil {
@@ -170,15 +222,13 @@ func (e *Engine) arguments(j *job) ([]json.RawMessage, map[int32]error) {
 			a, err = e.narrow(a, e.steps[j.call.For], j.batch, i)
 		}
 		if err != nil {
-			if bad == nil {
-				bad = map[int32]error{}
-			}
-			bad[int32(i)] = err
+			refuse(i, "EXPRESSION", err)
 		}
-		if a == nil && err == nil {
-			return nil, nil // the component has none
-		}
+		none = a == nil && err == nil
 		args[i] = a
+	}
+	if none {
+		args = nil
 	}
 	return args, bad
 }
@@ -220,12 +270,15 @@ func (e *Engine) answer(j *job, a protocol.Answer, position []uint32) {
 func (e *Engine) answered(j *job, a protocol.Answer, position []uint32) flow.Answered {
 	ev := flow.Answered{Call: j.call.ID}
 	s := j.step
+	a, large := refuseLarge(a)
 	for _, r := range a.Runs {
 		run := flow.Run{First: int32(position[r.First]), Verdict: verdict(r.Outcome.Verdict), Down: r.Outcome.Down, Revisit: r.Outcome.Revisit,
 			After: r.Outcome.After, Due: r.Outcome.Due, Cause: r.Outcome.Cause, Code: r.Outcome.Code, Alarm: r.Outcome.Alarm,
-			Detail: r.Outcome.Detail}
+			Detail: r.Outcome.Detail, Unknown: r.Outcome.Unknown}
 		if r.Outcome.Down {
 			s.trouble = r.Outcome.Detail
+		} else {
+			e.news.answered(s)
 		}
 		for k := range r.Count { // positions may have gaps where rows were refused before the call
 			pos := int32(position[r.First+k])
@@ -244,6 +297,13 @@ func (e *Engine) answered(j *job, a protocol.Answer, position []uint32) flow.Ans
 		}
 		ev.Runs = append(ev.Runs, run)
 		e.news.told(s, r.Outcome.Events)
+	}
+	if len(large) > 0 {
+		at := map[int32]string{}
+		for row, size := range large {
+			at[int32(position[row])] = size
+		}
+		ev.Runs = rejectLarge(ev.Runs, at)
 	}
 	if a.Outputs != nil {
 		e.outputs(j, a, position, &ev)
@@ -283,6 +343,8 @@ func verdict(v sdk.Verdict) flow.Verdict {
 		return flow.Retry
 	case sdk.VerdictReject:
 		return flow.Reject
+	case sdk.VerdictHeld:
+		return flow.Held
 	}
 	panic("engine: the wire let an outcome without verdict pass")
 }

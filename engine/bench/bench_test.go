@@ -16,15 +16,21 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/weir-etl/weir/sdk/protocol"
+	"github.com/weir-etl/weir/sdk/serve"
 )
 
-// The test binary is the plain loop, too: as a process of its own it is measured as weir is.
+// The test binary is the plain loop, too: as a process of its own it is measured as weir is. And it is the plugin "tide".
 const (
 	loopPath  = "WEIR_BENCH_LOOP"
 	loopCount = "WEIR_BENCH_COUNT"
 )
 
 func TestMain(m *testing.M) {
+	if h := protocol.Handshake(); os.Getenv(h.MagicCookieKey) == h.MagicCookieValue { // weir has started it
+		serve.Main(tide())
+	}
 	if path := os.Getenv(loopPath); path != "" {
 		if err := loop(path, os.Getenv(loopCount)); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -55,9 +55,18 @@ func work(f func(c *cobra.Command, args []string) error) func(*cobra.Command, []
 // explain says what an error means for the caller.
 func explain(err error) (code int, remedy string) {
 	var stranded *engine.StrandedError
+	var held *engine.HeldError
+	var lost *engine.LostError
 	switch {
+	case errors.As(err, &held):
+		return exitFailed, "Let it run, or stop it there and start again. If it is gone for good, wait until its time is over, or run with --takeover: " +
+			"then it stops if it is alive, and this engine starts when it has stopped or its time is over."
+	case errors.As(err, &lost):
+		return exitFailed, "It can be started again when the other engine has stopped, or with --takeover; nothing is lost by a second delivery."
 	case errors.As(err, &stranded):
 		return exitUsage, "weir plan shows what they hold."
+	case errors.Is(err, engine.ErrHasState):
+		return exitUsage, "It is not lost: weir run goes on with it. To begin anew all the same, move the folder away first."
 	case errors.Is(err, state.ErrInUse):
 		return exitFailed, "One engine owns a data directory. Ask the one that runs (weir status), stop it first, or give this pipeline a --data-dir of its own."
 	case errors.Is(err, state.ErrWrongKey):

@@ -12,10 +12,7 @@ import (
 
 // failpoint tells crash tests which window of the engine is entered: a line "failpoint NAME" in the file or pipe that WEIR_FAILPOINT_LOG
 // names. WEIR_FAILPOINT=NAME, or NAME:3 for the third time, stops in that window for ever after a line "blocked NAME": whoever kills the
-// engine then kills it exactly there.
-//
-// Windows: "fetch" (a page is received, nothing knows of it), "ADDRESS.call" (a call to a step is about to be sent), "ADDRESS.answer" (a
-// step has answered, nothing knows of it), "commit.before", "commit.after" (the disk has it, nobody was told), "spool.keep".
+// engine then kills it exactly there. The windows are listed in engine/doc.go.
 var failpoint = newFailpoint(os.Getenv("WEIR_FAILPOINT_LOG"), os.Getenv("WEIR_FAILPOINT"))
 
 func newFailpoint(path, stop string) func(string) {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weir-etl/weir/engine/internal/host"
+	"github.com/weir-etl/weir/engine/internal/plain"
 	"github.com/weir-etl/weir/plugins"
 	"github.com/weir-etl/weir/sdk/serve"
 )
@@ -35,7 +36,7 @@ func run() int {
 		exit = &exitError{exitUsage, err} // cobra's own: unknown commands, flags and arguments
 	}
 	if exit.err != errPrinted {
-		fmt.Fprintln(os.Stderr, "weir:", exit.err)
+		fmt.Fprintln(os.Stderr, "weir:", plain.Text(exit.err.Error(), 0))
 	}
 	return exit.code
 }
@@ -71,8 +72,10 @@ func command() *cobra.Command {
 			"A dead letter is an owed entry that has given up. It is kept, sealed, until a person replays or drops it.",
 			listCommand(true), showCommand(true), retryCommand(true), dropCommand(true)),
 		group("state", "The durable state of a pipeline", "State holds checkpoints, what is owed, and dead letters; values are sealed.",
-			stateShowCommand()),
-		versionCommand())
+			stateShowCommand(), stateCheckCommand(), stateBackupCommand(), stateRestoreCommand(), stateResetCommand(), stateExportCommand(),
+			stateImportCommand()),
+		pluginCommand(),
+		rebuildCommand(), versionCommand())
 	root.SilenceUsage, root.SilenceErrors = true, true
 	return root
 }

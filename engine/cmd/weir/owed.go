@@ -7,11 +7,11 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"github.com/weir-etl/weir/engine"
+	"github.com/weir-etl/weir/engine/internal/plain"
 )
 
 // The commands of `weir owed` and `weir dead` are the same, over other entries.
@@ -120,7 +120,7 @@ func printListing(w io.Writer, l engine.Listing, dead bool) error {
 	}
 	fmt.Fprintln(t, "\nstep\tid\tseq\twhy\tsince\tdue\ttries")
 	for _, n := range l.Entries {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\n", n.Step, printable(n.ID), number(n.Seq), reason(n.Cause, n.Code, n.Planned), instant(n.Since), moment(n.Due), n.Tries)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\n", n.Step, plain.Line(n.ID), number(n.Seq), reason(n.Cause, n.Code, n.Planned), instant(n.Since), moment(n.Due), n.Tries)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -135,11 +135,11 @@ func printListing(w io.Writer, l engine.Listing, dead bool) error {
 func reason(cause, code string, planned bool) string {
 	switch {
 	case cause != "" && code != "":
-		return printable(cause + " (" + code + ")")
+		return plain.Line(cause + " (" + code + ")")
 	case cause != "":
-		return printable(cause)
+		return plain.Line(cause)
 	case code != "":
-		return printable(code)
+		return plain.Line(code)
 	case planned:
 		return "planned"
 	}
@@ -158,16 +158,6 @@ func moment(t *time.Time) string {
 		return "-"
 	}
 	return instant(*t)
-}
-
-// printable keeps what strangers wrote from steering the terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, s)
 }
 
 func showCommand(dead bool) *cobra.Command {
@@ -217,7 +207,7 @@ func showCommand(dead bool) *cobra.Command {
 func printEntry(w io.Writer, n engine.Entry) {
 	line := func(name, value string) {
 		if value != "" && value != "-" {
-			fmt.Fprintf(w, "%-10s %s\n", name, printable(value))
+			fmt.Fprintf(w, "%-10s %s\n", name, plain.Line(value))
 		}
 	}
 	line("step", n.Step)
@@ -239,7 +229,9 @@ func printEntry(w io.Writer, n engine.Entry) {
 	if n.Planned {
 		line("planned", "a second look that the step itself asked for")
 	}
-	line("body", n.Body)
+	if n.Body != "" {
+		fmt.Fprintf(w, "%-10s %s\n", "body", plain.Text(n.Body, 11))
+	}
 	line("body", n.BodyBase64)
 	fmt.Fprintln(w)
 }

@@ -48,19 +48,29 @@ func (p *place) load(paths []string, static bool) (*lang.Pipeline, error) {
 }
 
 func (p *place) read(paths []string, static bool) (*lang.Pipeline, lang.Diagnostics, error) {
+	opt, err := p.options()
+	if err != nil {
+		return nil, nil, err
+	}
+	opt.Static = static
+	pipe, diags := lang.Load(paths, opt)
+	return pipe, diags, nil
+}
+
+// options are what a pipeline is read with.
+func (p *place) options() (lang.Options, error) {
 	if !slices.Contains(levels, p.log) {
-		return nil, nil, usage("--log-level %s: want %s", p.log, strings.Join(levels, ", "))
+		return lang.Options{}, usage("--log-level %s: want %s", p.log, strings.Join(levels, ", "))
 	}
 	vars := map[string]string{}
 	for _, v := range p.vars {
 		name, value, ok := strings.Cut(v, "=")
 		if !ok { // without its text: it may be a secret that was meant to be a value
-			return nil, nil, usage("--var: want NAME=VALUE")
+			return lang.Options{}, usage("--var: want NAME=VALUE")
 		}
 		vars[name] = value
 	}
-	pipe, diags := lang.Load(paths, lang.Options{Plugins: plugins.All(), External: external, Vars: vars, Version: version, Static: static})
-	return pipe, diags, nil
+	return lang.Options{Plugins: plugins.All(), External: external, Vars: vars, Version: version}, nil
 }
 
 // report prints mistakes; it is an error when there is more than warnings.
@@ -166,15 +176,21 @@ type desk interface {
 
 // desk finds out who answers about the pipeline in paths. Beside a running engine nothing has to be known of secrets.
 func (p *place) desk(c *cobra.Command, paths []string, write bool) (desk, error) {
+	opt, err := p.options()
+	if err != nil {
+		return nil, err
+	}
+	if name, folder, diags := lang.LoadName(paths, opt); !diags.HasErrors() {
+		if client, err := p.dial(&lang.Pipeline{Name: name, Folder: folder}); !errors.Is(err, engine.ErrNotRunning) {
+			return client, err // whatever has become of the file and its plugins meanwhile
+		}
+	}
 	pipe, diags, err := p.read(paths, true)
 	if err != nil {
 		return nil, err
 	}
 	if diags.HasErrors() {
 		return nil, p.report(diags)
-	}
-	if client, err := p.dial(pipe); !errors.Is(err, engine.ErrNotRunning) {
-		return client, err
 	}
 	if !engine.HasState(p.dir(pipe)) {
 		return nil, fmt.Errorf("%w in %s", engine.ErrNoState, p.dir(pipe))

@@ -111,6 +111,19 @@ func printPlan(w io.Writer, plan engine.Plan) {
 		if s.OnOwed == "pass" {
 			line("on_owed", "what comes after it does not wait while it owes")
 		}
+		if s.Order == "key" {
+			line("order", "records of one key go one after the other")
+		}
+		if s.Effect == "once" {
+			if s.OnUnknown == "resend" {
+				line("effect", "once: where nobody knows whether a record was sent, it is sent again")
+			} else {
+				line("effect", "once: where nobody knows whether a record was sent, it is a dead letter")
+			}
+		}
+		if s.Holds {
+			line("holds", "packs many records into one object")
+		}
 		if s.When {
 			line("when", "only records that match")
 		}

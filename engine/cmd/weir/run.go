@@ -14,14 +14,16 @@ import (
 
 func runCommand() *cobra.Command {
 	var p place
-	var once bool
+	var once, takeover bool
 	c := &cobra.Command{
 		Use:   "run PIPELINE…",
 		Short: "Run a pipeline",
 		Long: "Run a pipeline, given as files or folders, until it is interrupted. An interrupted run loses nothing: the next one goes on\n" +
 			"where the last record was settled.\n\n" +
 			"With --once it works what is due now until the sources are drained, and exits with a count of what waits:\n" +
-			"0 done, 1 failed, 2 configuration, 3 drained with dead letters or open holes.",
+			"0 done, 1 failed, 2 configuration, 3 drained with dead letters or open holes.\n\n" +
+			"A pipeline with a lease block runs once in the world: beside another engine it refuses to start (1). With --takeover the other\n" +
+			"engine stops at its next renewal, and this one starts when it has stopped, or when its hold has ended.",
 		Example: "  weir run shop.hcl\n  weir run --once --var day=2026-11-22 shop.hcl",
 		Args:    pipelines,
 		RunE: work(func(c *cobra.Command, args []string) error {
@@ -41,6 +43,10 @@ func runCommand() *cobra.Command {
 			if !o.Clock.Real() {
 				log.Info("the clock is not the real one", "clock", os.Getenv("WEIR_CLOCK"))
 			}
+			if takeover && pipe.Lease == nil {
+				return usage("--takeover: the pipeline has no lease that is enabled; write: lease \"kintone\" { … }")
+			}
+			o.Takeover = takeover
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			log.Info("run", "pipeline", pipe.Name, "data_dir", o.Dir, "version", version)
@@ -69,5 +75,6 @@ func runCommand() *cobra.Command {
 	}
 	p.flags(c, "summary and log as JSON, no progress line")
 	c.Flags().BoolVar(&once, "once", false, "end when the sources are drained and nothing is under way")
+	c.Flags().BoolVar(&takeover, "takeover", false, "take the lease from the engine that holds it, and start when that one has stopped")
 	return c
 }

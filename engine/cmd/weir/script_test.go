@@ -2,14 +2,22 @@ package main
 
 import (
 	"bytes"
+	"crypto/md5"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -49,7 +57,8 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "listens": listens, "until": until, "lines": lines, "private": private, "absent": absent, "children": children,
+			"exits": exits, "listens": listens, "until": until, "lines": lines, "private": private, "absent": absent, "children": children, "strike": strike,
+			"bucket": bucket, "descriptors": descriptors, "unreachable": unreachable,
 		},
 	})
 }
@@ -154,6 +163,41 @@ func absent(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// strike NAME: kills the one process below the commands in the background whose executable has this in its name.
+func strike(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: strike NAME")
+	}
+	found := 0
+	for _, c := range ts.BackgroundCmds() {
+		for _, pid := range childrenOf(c.Process.Pid) {
+			if runs, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); strings.Contains(runs, args[0]) {
+				ts.Check(syscall.Kill(pid, syscall.SIGKILL))
+				found++
+			}
+		}
+	}
+	if found != 1 {
+		ts.Fatalf("%d such processes", found)
+	}
+}
+
+// childrenOf lists the processes that a process has started.
+func childrenOf(parent int) (pids []int) {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, name := range stats {
+		stat, err := os.ReadFile(name)
+		_, rest, ok := strings.Cut(string(stat), ") ")
+		fields := strings.Fields(rest) // state, parent, …
+		if err != nil || !ok || len(fields) < 2 || fields[1] != strconv.Itoa(parent) {
+			continue // ended meanwhile, or not ours
+		}
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+		pids = append(pids, pid)
+	}
+	return pids
+}
+
 // children N TEXT…: the commands in the background have at least N child processes, and none has a TEXT in its environment or arguments.
 func children(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
@@ -161,9 +205,7 @@ func children(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	least, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	parents := map[string]bool{}
 	for _, c := range ts.BackgroundCmds() {
-		parents[strconv.Itoa(c.Process.Pid)] = true
 		own, err := os.ReadFile("/proc/" + strconv.Itoa(c.Process.Pid) + "/environ")
 		ts.Check(err)
 		for _, text := range args[1:] { // the control: where it is, this search finds it
@@ -172,26 +214,20 @@ func children(ts *testscript.TestScript, neg bool, args []string) {
 			}
 		}
 	}
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	ts.Check(err)
 	found := 0
-	for _, name := range stats {
-		stat, err := os.ReadFile(name)
-		_, rest, ok := strings.Cut(string(stat), ") ")
-		fields := strings.Fields(rest) // state, parent, …
-		if err != nil || !ok || len(fields) < 2 || !parents[fields[1]] {
-			continue // ended meanwhile, or not ours
-		}
-		found++
-		for _, file := range []string{"environ", "cmdline"} {
-			data, err := os.ReadFile(filepath.Join(filepath.Dir(name), file))
-			ts.Check(err)
-			if len(data) == 0 {
-				ts.Fatalf("%s of a plugin is empty", file)
-			}
-			for _, text := range args[1:] {
-				if bytes.Contains(data, []byte(text)) {
-					ts.Fatalf("%s of a plugin holds %q", file, text)
+	for _, c := range ts.BackgroundCmds() {
+		for _, pid := range childrenOf(c.Process.Pid) {
+			found++
+			for _, file := range []string{"environ", "cmdline"} {
+				data, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+				ts.Check(err)
+				if len(data) == 0 {
+					ts.Fatalf("%s of a plugin is empty", file)
+				}
+				for _, text := range args[1:] {
+					if bytes.Contains(data, []byte(text)) {
+						ts.Fatalf("%s of a plugin holds %q", file, text)
+					}
 				}
 			}
 		}
@@ -199,4 +235,144 @@ func children(ts *testscript.TestScript, neg bool, args []string) {
 	if found < least {
 		ts.Fatalf("%d child processes, want %d", found, least)
 	}
+}
+
+// opened lists what a process has open: what each descriptor leads to.
+func opened(ts *testscript.TestScript, pid int) map[string]bool {
+	names, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	ts.Check(err)
+	links := map[string]bool{}
+	for _, name := range names {
+		if to, err := os.Readlink(name); err == nil {
+			links[to] = true
+		}
+	}
+	return links
+}
+
+// descriptors N: each of at least N processes below the commands in the background shares with its parent three pipes (its standard input,
+// output and error) and nothing else, and nothing with the others; what it has open beside is its own.
+func descriptors(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: descriptors N")
+	}
+	least, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	found := 0
+	for _, c := range ts.BackgroundCmds() {
+		others := opened(ts, c.Process.Pid)
+		if len(others) < 10 {
+			ts.Fatalf("the engine has only %v open", others) // the control: it has a state, a socket, plugins
+		}
+		for _, pid := range childrenOf(c.Process.Pid) {
+			found++
+			pipes := 0
+			links := opened(ts, pid)
+			for to := range links {
+				switch {
+				case own(to):
+				case !others[to] || to == "/memfd:weir-plugin (deleted)": // one name, and its own: see package host
+				case strings.HasPrefix(to, "pipe:"):
+					pipes++
+				default:
+					ts.Fatalf("process %d has inherited %s", pid, to)
+				}
+				if strings.Contains(to, "/state/") || strings.HasSuffix(to, "state.key") {
+					ts.Fatalf("process %d has %s open", pid, to)
+				}
+			}
+			if pipes != 3 {
+				ts.Fatalf("process %d shares %d pipes with its engine, want 3", pid, pipes)
+			}
+			for to := range links {
+				others[to] = others[to] || !strings.HasPrefix(to, "/memfd:")
+			}
+		}
+	}
+	if found < least {
+		ts.Fatalf("%d processes, want %d", found, least)
+	}
+}
+
+// own reports what every Go process opens for itself, under one name: epoll and the like, and the limits of its group.
+func own(to string) bool {
+	return strings.HasPrefix(to, "anon_inode:") || strings.HasPrefix(to, "/sys/fs/cgroup/") || to == "/dev/null"
+}
+
+// unreachable N: none of the commands in the background, nor of at least N processes below them, listens on a TCP or UDP port.
+func unreachable(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: unreachable N")
+	}
+	least, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	l, err := net.Listen("tcp", "127.0.0.1:0") // the control: this search finds a port
+	ts.Check(err)
+	defer l.Close()
+	if len(ports(ts, os.Getpid())) == 0 {
+		ts.Fatalf("a listening port is not found")
+	}
+	found := 0
+	for _, c := range ts.BackgroundCmds() {
+		pids := childrenOf(c.Process.Pid)
+		found += len(pids)
+		for _, pid := range append(pids, c.Process.Pid) {
+			if list := ports(ts, pid); len(list) > 0 {
+				ts.Fatalf("process %d listens on %v", pid, list)
+			}
+		}
+	}
+	if found < least {
+		ts.Fatalf("%d processes, want %d", found, least)
+	}
+}
+
+// ports lists the addresses, as the kernel writes them, on which a process listens.
+func ports(ts *testscript.TestScript, pid int) (list []string) {
+	links := opened(ts, pid)
+	for _, table := range []string{"tcp", "tcp6", "udp", "udp6"} {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", pid, table))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a kernel without it
+		}
+		ts.Check(err)
+		for line := range strings.Lines(string(text)) {
+			f := strings.Fields(line) // number, local address, remote address, state, …, and tenth the inode
+			if len(f) < 10 || !links["socket:["+f[9]+"]"] {
+				continue
+			}
+			if f[3] == "0A" || table[0] == 'u' && f[3] == "07" { // LISTEN, and for UDP unconnected
+				list = append(list, table+" "+f[1])
+			}
+		}
+	}
+	return list
+}
+
+// bucket VARIABLE FILE: serves what the sinks of S3 need until the script ends, under the URL in the variable, and writes the path of each
+// object that is put to the file, quoted. A path is unescaped, and a request with a header that no sink sends fails.
+func bucket(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: bucket VARIABLE FILE")
+	}
+	f, err := os.Create(ts.MkAbs(args[1]))
+	ts.Check(err)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		switch {
+		case r.Method == http.MethodHead:
+			w.WriteHeader(http.StatusNotFound)
+		case err != nil || r.Method != http.MethodPut || r.Header.Get("X-Evil") != "" || strings.Contains(r.Host, "evil"):
+			w.WriteHeader(http.StatusBadRequest)
+		default:
+			sum := md5.Sum(body)
+			w.Header().Set("ETag", `"`+hex.EncodeToString(sum[:])+`"`)
+			fmt.Fprintf(f, "%q\n", r.URL.Path)
+		}
+	}))
+	ts.Defer(func() {
+		server.Close()
+		f.Close()
+	})
+	ts.Setenv(args[0], server.URL)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weir-etl/weir/engine"
+	"github.com/weir-etl/weir/engine/internal/plain"
 )
 
 func statusCommand() *cobra.Command {
@@ -71,15 +72,20 @@ func printStatus(w io.Writer, s engine.Status) error {
 		case !st.Enabled:
 			fmt.Fprint(t, " disabled")
 		case st.Down != "":
-			fmt.Fprint(t, " down: "+st.Down)
+			fmt.Fprint(t, " down: "+plain.Line(st.Down))
 			if st.Detail != "" {
-				fmt.Fprintf(t, " (%s)", st.Detail)
+				fmt.Fprintf(t, " (%s)", plain.Line(st.Detail))
 			}
+		case st.Held > 0:
+			fmt.Fprintf(t, " holds %d", st.Held)
 		}
 		fmt.Fprintln(t)
 	}
 	if err := t.Flush(); err != nil {
 		return err
+	}
+	if line := space(s.Disk); line != "" {
+		fmt.Fprintf(w, "disk: %s\n", line)
 	}
 	for _, st := range s.Steps {
 		if st.NoRescue > 0 {
@@ -113,9 +119,44 @@ func read(s engine.SourceStatus) string {
 		text += " (" + strings.Join(holes, ", ") + ")"
 	}
 	if s.Down != "" {
-		text += "; down: " + s.Down
+		text += "; down: " + plain.Line(s.Down)
 	}
 	return text
+}
+
+// space says what a pipeline takes of its disk, where that is worth a line: it is much, or will not last a month.
+func space(d engine.Disk) string {
+	const much = 100 << 20
+	if d.State+d.Kept < much && !d.Stopped && (d.LastsHours == 0 || d.LastsHours > 30*24) {
+		return ""
+	}
+	text := "state " + engine.Bytes(d.State)
+	if d.Kept > 0 {
+		text += ", kept files " + engine.Bytes(d.Kept)
+	}
+	if d.Spool > 0 {
+		text += ", files in flight " + engine.Bytes(d.Spool)
+	}
+	if d.Known {
+		text += "; " + engine.Bytes(d.Free) + " are free"
+	}
+	if d.PerHour > 0 {
+		text += "; grows by " + engine.Bytes(d.PerHour) + " an hour"
+	}
+	if d.LastsHours > 0 {
+		text += fmt.Sprintf(": at this rate the disk lasts %.*f h", decimals(d.LastsHours), d.LastsHours)
+	}
+	if d.Stopped {
+		text += "; less than " + engine.Bytes(d.StopsBelow) + ": nothing is fetched until there is room"
+	}
+	return text
+}
+
+func decimals(hours float64) int {
+	if hours < 10 {
+		return 1
+	}
+	return 0
 }
 
 func instant(t time.Time) string { return t.UTC().Format(time.RFC3339) }
