@@ -3,6 +3,7 @@
 # Secrets come from the environment only; this file is safe to check in. What it expects:
 #   WECOM_CHAT_SECRET                     secret of 会话内容存档
 #   KINTONE_TOKEN_RAW, KINTONE_TOKEN_LOG  API tokens with the rights to view, add and edit; several apps: several tokens, separated by commas
+#   KINTONE_TOKEN_LEASE                   likewise, for the app of the lease; only with app_lease
 #   OSS_ACCESS_KEY_ID, OSS_ACCESS_KEY_SECRET
 #   WEIR_STATE_KEY                        32 bytes, base64 or hex: seals what the state has to hold
 # A field that is left out, or null, is left alone in kintone.
@@ -31,6 +32,10 @@ variable "wecom_keys" { # one private key for each publickey_ver; a file that is
 variable "kintone_url" { type = string }  # whole address, guest space and https://xxx.s.cybozu.com included
 variable "app_raw" { type = map(number) } # { 1 = 101, 1000001 = 131 }: app from that seq on; 1 M rows each
 variable "app_log" { type = map(number) }
+variable "app_lease" { # a tiny app with a unique text field "lease" and a text field "holder": a second engine is refused; 0 = none
+  type    = number
+  default = 0
+}
 variable "oss_bucket" { # "" = trial without OSS: files of 10 MiB and more become FILE_OSS_UNDEFINED
   type    = string
   default = ""
@@ -78,6 +83,14 @@ connection "oss" "archive" {
   access_key_secret = env("OSS_ACCESS_KEY_SECRET", "")
   signature         = "v4"
   proxy             = env("OSS_PROXY", "")
+}
+
+lease "kintone" { # weir run --takeover takes it
+  enabled    = var.app_lease != 0
+  connection = connection.kintone.main
+  app        = var.app_lease
+  token      = env("KINTONE_TOKEN_LEASE", "")
+  hold       = "10m" # how long an engine that has died keeps others out
 }
 
 # ── 1. fetch, and land the raw data beside everything else ───────────────────

@@ -51,6 +51,7 @@ func TestPipeline(t *testing.T) {
 	for _, args := range [][]string{
 		{"go", "build", "-o", filepath.Join(dir, "acme"), "."},
 		{"go", "build", "-o", filepath.Join(dir, "weir"), "github.com/weir-etl/weir/engine/cmd/weir"},
+		{filepath.Join(dir, "weir"), "plugin", "lock", filepath.Join(dir, "pipeline.hcl")},
 		{filepath.Join(dir, "weir"), "run", "--once", filepath.Join(dir, "pipeline.hcl"), "--var", "out=" + filepath.Join(dir, "out")},
 	} {
 		if b, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {

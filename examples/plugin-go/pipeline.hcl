@@ -1,6 +1,7 @@
 # A pipeline with a plugin of one's own:
 #
 #   go build -o examples/plugin-go/acme ./examples/plugin-go
+#   weir plugin lock examples/plugin-go/pipeline.hcl   # from now on nothing else runs under its name
 #   weir run --once examples/plugin-go/pipeline.hcl
 
 weir {

@@ -32,6 +32,7 @@ type options struct {
 	start    time.Time
 	span     time.Duration
 	speed    float64
+	slower   float64
 	library  string
 	s3       string
 	noOSS    bool
@@ -58,6 +59,7 @@ func sandboxCommand(ctx context.Context, args []string, stdout, stderr io.Writer
 	start := flags.String("start", firstInstant, "simulated instant at which the sandbox starts")
 	flags.DurationVar(&o.span, "span", 0, "simulated time from the start to the instant for which the truth holds (default 5h, 3m at speed 1)")
 	flags.Float64Var(&o.speed, "speed", 0, "simulated seconds in a real one (default: so that the span takes half a minute, and 20 ms more for each message)")
+	flags.Float64Var(&o.slower, "slower", 1, "divide the speed by this, for a machine that is busy with other things")
 	flags.StringVar(&o.library, "library", "", "path of libWeWorkFinanceSdk_C.so, for pipelines that load it; it runs at speed 1 only")
 	flags.StringVar(&o.s3, "s3", "", "path of versitygw (default: bin/versitygw beside DIR, if it is there)")
 	flags.BoolVar(&o.noOSS, "no-oss", false, "leave the bucket out of the environment: large files become FILE_OSS_UNDEFINED")
@@ -100,6 +102,9 @@ func (o options) paced() options {
 		real := 30*time.Second + time.Duration(o.messages)*20*time.Millisecond
 		o.speed = max(1, float64(int(o.span/real)))
 	}
+	if o.slower > 1 {
+		o.speed = max(1, o.speed/o.slower)
+	}
 	return o
 }
 
@@ -119,6 +124,8 @@ type sandbox struct {
 // Names and secrets of the sandbox. They are worth nothing.
 const (
 	rawApp, logApp    = 101, 102
+	leaseApp          = 103 // used where WEIR_VAR_app_lease says so: two engines at simulated speed are a test of their own
+	leaseToken        = "sandbox-token-lease-27b4"
 	rawToken          = "sandbox-token-raw-8d1f"
 	logToken          = "sandbox-token-log-27c4"
 	rawReader         = "sandbox-reader-raw"
@@ -293,6 +300,7 @@ func (s *sandbox) variables() map[string]string {
 		"WEIR_VAR_app_log":       fmt.Sprintf("{1=%d}", logApp),
 		"KINTONE_TOKEN_RAW":      rawToken,
 		"KINTONE_TOKEN_LOG":      logToken,
+		"KINTONE_TOKEN_LEASE":    leaseToken,
 		"WEIR_VAR_oss_bucket":    bucket,
 		"WEIR_VAR_oss_endpoint":  s.oss.URL,
 		"WEIR_VAR_oss_region":    ossRegion,
@@ -375,7 +383,7 @@ func (s *sandbox) close() {
 	s.control, s.s3, s.oss, s.kintone, s.wecom = nil, nil, nil, nil, nil
 }
 
-// apps are the two apps of the archive, with the columns that its users know.
+// apps are the two apps of the archive, with the columns that its users know, and one for the lease.
 func apps() []kintonesim.App {
 	field := func(kind string, codes ...string) []kintonesim.Field {
 		var fields []kintonesim.Field
@@ -415,5 +423,6 @@ func apps() []kintonesim.App {
 			choice("storage", "none", "kintone", "oss", "s3"),
 			[]kintonesim.Field{{Code: "revoked", Type: "CHECK_BOX", Options: []string{"revoked"}}},
 		)},
+		{ID: leaseApp, Token: leaseToken, Fields: slices.Concat(key("lease", "SINGLE_LINE_TEXT"), field("MULTI_LINE_TEXT", "holder"))},
 	}
 }

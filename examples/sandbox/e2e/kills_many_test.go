@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -43,24 +42,4 @@ func TestKills(t *testing.T) {
 	}
 	e.finish(20 * time.Minute)
 	c.equal()
-}
-
-// replaced ends a plugin process and waits until another has taken its place. No other process may change.
-func (c *company) replaced(e *engine, victim process, signal syscall.Signal) {
-	c.t.Helper()
-	others := slices.DeleteFunc(c.plugins(e), func(p process) bool { return p == victim })
-	if err := syscall.Kill(victim.pid, signal); err != nil {
-		c.t.Fatal(err)
-	}
-	c.t.Logf("kill -%d %s", signal, victim)
-	var fresh []process
-	until(c.t, time.Minute, "another "+victim.command, func() bool {
-		fresh = slices.DeleteFunc(c.plugins(e), func(p process) bool { return slices.Contains(others, p) || p == victim })
-		return len(fresh) == 1 && fresh[0].command == victim.command
-	})
-	for _, p := range others {
-		if !slices.Contains(c.plugins(e), p) {
-			c.t.Errorf("%s is gone too", p)
-		}
-	}
 }

@@ -44,7 +44,7 @@ func TestOfficialLibrary(t *testing.T) {
 // The same company into a real S3 server.
 func TestS3(t *testing.T) {
 	c := open(t, "--messages", "200", "--seed", "37", "--s3", filepath.Join(need(t, "WEIR_VERSITYGW"), "versitygw"))
-	c.start(run{pipeline: "wecom-s3.hcl"}).finish(5 * time.Minute)
+	c.start(run{pipeline: pipeline(t, "wecom-s3.hcl")}).finish(5 * time.Minute)
 	c.equal("--s3")
 }
 

@@ -106,7 +106,7 @@ func TestNoSecretAnywhere(t *testing.T) {
 	e.finish(3 * time.Minute)
 	check("weir dead list", []byte(c.ask("dead", "list")))
 	check("weir state show", []byte(c.ask("state", "show")))
-	err := filepath.WalkDir(filepath.Dir(c.data), func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(c.root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() || path == c.weir || strings.HasPrefix(path, c.dir) || filepath.Base(path) == "env" {
 			return err
 		}

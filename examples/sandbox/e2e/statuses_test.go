@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -83,7 +84,8 @@ func TestCorpusPages(t *testing.T) {
 // show runs the demo and returns what it printed.
 func show(t *testing.T, args ...string) string {
 	t.Helper()
-	args = append([]string{"demo", "--weir", filepath.Join(built, "weir"), "--dir", t.TempDir(), "--pipeline", pipeline(t, mainJob)}, args...)
+	args = append([]string{"demo", "--weir", filepath.Join(built, "weir"), "--dir", t.TempDir(), "--pipeline", pipeline(t, mainJob),
+		"--slower", fmt.Sprintf("%.1f", slowness())}, args...)
 	out, err := exec.CommandContext(t.Context(), filepath.Join(built, "weir-sandbox"), args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -17,6 +17,52 @@ import (
 	"time"
 )
 
+// site is where one weir of a test lives: its folder, and what it is run with.
+type site struct {
+	t         *testing.T
+	root      string            // all that belongs to the test
+	data      string            // the data directory
+	weir      string            // a link for this test alone, so that its processes can be told from others
+	pipeline  string            // path
+	variables map[string]string // environment
+	engines   []*engine         // all that were started
+	last      run               // how the last one was
+	explained bool
+}
+
+// settle makes a site. It goes with the test, unless that has failed.
+func settle(t *testing.T, pipeline string) *site {
+	t.Helper()
+	root, err := os.MkdirTemp("", "weir-"+strings.NewReplacer("/", "-", "#", "-").Replace(t.Name())+"-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &site{t: t, root: root, data: filepath.Join(root, "data"), weir: filepath.Join(root, "weir"), pipeline: pipeline}
+	t.Cleanup(func() {
+		if t.Failed() {
+			c.explain()
+		}
+		c.end()
+		if !t.Failed() {
+			os.RemoveAll(root)
+		}
+	})
+	if err := os.Link(filepath.Join(built, "weir"), c.weir); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// end kills what still runs.
+func (c *site) end() {
+	for _, e := range c.engines {
+		e.kill()
+	}
+}
+
+// log is what all engines of the test have written.
+func (c *site) log() string { return filepath.Join(c.root, "weir.log") }
+
 // engine is a running weir.
 type engine struct {
 	t       *testing.T
@@ -29,14 +75,16 @@ type engine struct {
 
 // run says how weir is run.
 type run struct {
-	pipeline string   // default: the main job
+	pipeline string   // path; default: the site's
 	stop     string   // WEIR_FAILPOINT
 	args     []string // more flags
 	env      []string // more environment
+	forever  bool     // without --once
+	through  []string // a command that executes the one behind it
 }
 
-// command is weir with the sandbox's environment, and nothing else of ours.
-func (c *company) command(env []string, args ...string) *exec.Cmd {
+// command is weir with the site's environment, and nothing else of ours.
+func (c *site) command(env []string, args ...string) *exec.Cmd {
 	cmd := exec.Command(c.weir, args...)
 	for _, name := range []string{"PATH", "HOME", "TMPDIR"} {
 		cmd.Env = append(cmd.Env, name+"="+os.Getenv(name))
@@ -49,14 +97,14 @@ func (c *company) command(env []string, args ...string) *exec.Cmd {
 }
 
 // start runs weir on the test's data directory. All engines of a test write one log.
-func (c *company) start(o run) *engine {
+func (c *site) start(o run) *engine {
 	c.t.Helper()
 	if o.pipeline == "" {
-		o.pipeline = mainJob
+		o.pipeline = c.pipeline
 	}
-	root := filepath.Dir(c.data)
-	e := &engine{t: c.t, log: filepath.Join(root, "weir.log"), blocked: make(chan string, 1), ended: make(chan struct{})}
-	pipe := filepath.Join(root, "windows")
+	c.last = o
+	e := &engine{t: c.t, log: c.log(), blocked: make(chan string, 1), ended: make(chan struct{})}
+	pipe := filepath.Join(c.root, "windows")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil && !errors.Is(err, os.ErrExist) {
 		c.t.Fatal(err)
 	}
@@ -68,8 +116,14 @@ func (c *company) start(o run) *engine {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	args := append([]string{"run", "--once", "--data-dir", c.data}, o.args...)
-	e.command = c.command(append(o.env, "WEIR_FAILPOINT_LOG="+pipe, "WEIR_FAILPOINT="+o.stop), append(args, pipeline(c.t, o.pipeline))...)
+	args := append([]string{"run", "--data-dir", c.data}, o.args...)
+	if !o.forever {
+		args = append(args, "--once")
+	}
+	e.command = c.command(append(o.env, "WEIR_FAILPOINT_LOG="+pipe, "WEIR_FAILPOINT="+o.stop), append(args, o.pipeline)...)
+	if o.through != nil {
+		e.command.Path, e.command.Args = o.through[0], append(slices.Clone(o.through), e.command.Args...)
+	}
 	e.command.Stdout, e.command.Stderr = log, log
 	if err := e.command.Start(); err != nil {
 		c.t.Fatal(err)
@@ -90,7 +144,7 @@ func (c *company) start(o run) *engine {
 		reading.Wait()
 		close(e.ended)
 	}()
-	c.t.Cleanup(e.kill)
+	c.engines = append(c.engines, e)
 	return e
 }
 
@@ -103,7 +157,7 @@ func (e *engine) kill() {
 // stopped waits until the engine stops in its window.
 func (e *engine) stopped(most time.Duration) {
 	e.t.Helper()
-	timer := time.NewTimer(most)
+	timer := time.NewTimer(patience * most)
 	defer timer.Stop()
 	select {
 	case <-e.blocked:
@@ -117,16 +171,22 @@ func (e *engine) stopped(most time.Duration) {
 // finish waits for the end of the run. The sandbox has holes and a letter that cannot be opened, so a good end is 3.
 func (e *engine) finish(most time.Duration) {
 	e.t.Helper()
-	timer := time.NewTimer(most)
+	if code := e.code(most); code != 3 {
+		e.t.Fatalf("weir: exit %d, want 3\n%s", code, tail(e.log, 20))
+	}
+}
+
+// code waits for the end of the run and returns its exit code.
+func (e *engine) code(most time.Duration) int {
+	e.t.Helper()
+	timer := time.NewTimer(patience * most)
 	defer timer.Stop()
 	select {
 	case <-e.ended:
 	case <-timer.C:
 		e.t.Fatalf("weir does not end\n%s", tail(e.log, 20))
 	}
-	if code := e.command.ProcessState.ExitCode(); code != 3 {
-		e.t.Fatalf("weir: exit %d, want 3\n%s", code, tail(e.log, 20))
-	}
+	return e.command.ProcessState.ExitCode()
 }
 
 // status is what `weir status --json` says, as far as the tests look at it.
@@ -145,7 +205,7 @@ type status struct {
 }
 
 // ask runs a command of weir beside the running engine, or without one.
-func (c *company) ask(args ...string) string {
+func (c *site) ask(args ...string) string {
 	c.t.Helper()
 	out, err := c.try(args...)
 	if err != nil {
@@ -154,13 +214,13 @@ func (c *company) ask(args ...string) string {
 	return out
 }
 
-func (c *company) try(args ...string) (string, error) {
-	out, err := c.command(nil, append(args, "--data-dir", c.data, pipeline(c.t, mainJob))...).CombinedOutput()
+func (c *site) try(args ...string) (string, error) {
+	out, err := c.command(nil, append(args, "--data-dir", c.data, c.pipeline)...).CombinedOutput()
 	return string(out), err
 }
 
 // status asks the running engine. Right after its start it may not answer yet: then Running is false.
-func (c *company) status() (s status) {
+func (c *site) status() (s status) {
 	c.t.Helper()
 	if out, err := c.try("status", "--json"); err == nil {
 		if err := json.Unmarshal([]byte(out), &s); err != nil {
@@ -191,7 +251,7 @@ func (p process) id() string { return strconv.Itoa(p.pid) }
 func (p process) String() string { return fmt.Sprintf("%d %s", p.pid, p.command) }
 
 // processes lists all that run this test's weir: engines and plugins.
-func (c *company) processes() []process {
+func (c *site) processes() []process {
 	c.t.Helper()
 	links, err := filepath.Glob("/proc/[0-9]*/exe")
 	if err != nil {
@@ -219,7 +279,27 @@ func (c *company) processes() []process {
 }
 
 // plugins lists the plugin processes of an engine.
-func (c *company) plugins(e *engine) []process {
+func (c *site) plugins(e *engine) []process {
 	c.t.Helper()
 	return slices.DeleteFunc(c.processes(), func(p process) bool { return p.parent != e.command.Process.Pid })
+}
+
+// replaced ends a plugin process and waits until another has taken its place. No other process may change.
+func (c *site) replaced(e *engine, victim process, signal syscall.Signal) {
+	c.t.Helper()
+	others := slices.DeleteFunc(c.plugins(e), func(p process) bool { return p == victim })
+	if err := syscall.Kill(victim.pid, signal); err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Logf("kill -%d %s", signal, victim)
+	var fresh []process
+	until(c.t, time.Minute, "another "+victim.command, func() bool {
+		fresh = slices.DeleteFunc(c.plugins(e), func(p process) bool { return slices.Contains(others, p) || p == victim })
+		return len(fresh) == 1 && fresh[0].command == victim.command
+	})
+	for _, p := range others {
+		if !slices.Contains(c.plugins(e), p) {
+			c.t.Errorf("%s is gone too", p)
+		}
+	}
 }
