@@ -124,12 +124,13 @@ type picker struct {
 	n    int
 	at   func(i int) int
 	all  bool // the whole batch as it is
-	run  bool // consecutive rows
+	run  bool // consecutive rows, and enough of them to share the batch's memory
 	from int  // run: the first
 }
 
 func pickRows[R int32 | uint32](rows []R, of int) picker {
-	p := picker{n: len(rows), at: func(i int) int { return int(rows[i]) }, run: len(rows) > 0}
+	// A few rows are copied: sharing would keep the memory of the whole batch for as long as they live.
+	p := picker{n: len(rows), at: func(i int) int { return int(rows[i]) }, run: len(rows) > of/4}
 	if p.n == 0 {
 		return p
 	}
