@@ -30,7 +30,8 @@ type commit struct {
 type parcel struct {
 	id       uint64
 	at, last *protocol.Batch
-	receipts []map[string]cell // per row
+	receipts []map[string]cell // per row; of a parcel that was read, only what reveal has decoded
+	encoded  []json.RawMessage // receipts of a parcel that was read
 	source   string            // address of the source that they come from, where it is known
 	opaque   bool
 	keep     bool
@@ -385,21 +386,30 @@ func unpack(s state.Parcel) (*parcel, error) {
 			return nil, fmt.Errorf("%w: %w", errParcel, err)
 		}
 	}
-	var cells []map[string]storedCell
-	if err := json.Unmarshal(parts[2], &cells); err != nil {
+	if err := json.Unmarshal(parts[2], &p.encoded); err != nil {
 		return nil, fmt.Errorf("%w: %w", errParcel, err)
 	}
-	for _, m := range cells {
-		var row map[string]cell
-		for address, c := range m {
-			if row == nil {
-				row = map[string]cell{}
-			}
+	return p, nil
+}
+
+// reveal decodes the receipts of rows of a parcel that was read. Replays want few rows of many.
+func (p *parcel) reveal(rows []uint32) error {
+	p.receipts = make([]map[string]cell, len(p.encoded))
+	for _, r := range rows {
+		var cells map[string]storedCell
+		if int(r) >= len(p.encoded) {
+			return fmt.Errorf("%w: row %d of %d", errParcel, r, len(p.encoded))
+		}
+		if err := json.Unmarshal(p.encoded[r], &cells); err != nil {
+			return fmt.Errorf("%w: %w", errParcel, err)
+		}
+		row := make(map[string]cell, len(cells))
+		for address, c := range cells {
 			row[address] = cell{c.State, c.Code, c.Receipt}
 		}
-		p.receipts = append(p.receipts, row)
+		p.receipts[r] = row
 	}
-	return p, nil
+	return nil
 }
 
 // loadsAtOnce bounds the parcels that stand in memory for replays: each is read and opened whole, be it for one row.
@@ -414,6 +424,9 @@ func (e *Engine) load(a flow.Load) {
 			return
 		}
 		p, err := e.readParcel(a.Parcel)
+		if err == nil {
+			err = p.reveal(a.Rows)
+		}
 		if err == nil {
 			err = e.spool.fetch(p)
 		}
