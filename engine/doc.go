@@ -144,8 +144,9 @@
 // with a mark that is durable before the call. Otherwise a crash between the answer and the settlement of a page would send its records
 // again.
 //
-// 2026-11-22  The same marks are the strikes of a record that may kill its plugin. Two deaths alone are a verdict; three calls alone whose
-// end nobody has seen are one, too, because the engine may have died with it.
+// 2026-11-22  The same marks are the strikes of a record that may kill its plugin. Five calls alone that end with a death are a verdict, or
+// whose end nobody has seen, because the engine may have died with it. With two, an upload of some seconds was blamed for processes that
+// something else had killed.
 //
 // 2026-11-22  order = "key" is a line for each key, in read order: a row takes its place when nothing read before it can still come to the
 // step, because keys may be set on the way. An owed record keeps its place and holds back its key, at the step and, where the key is known

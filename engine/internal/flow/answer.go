@@ -268,7 +268,7 @@ func (m *Machine) unanswered(c *call, p part, rows []int32, e Returned) {
 		z.rows, z.n = rows[half:], int32(len(rows)-half)
 		m.suspect(c.step, &z)
 		m.suspect(c.step, &a)
-	case c.rows == 1 && m.marks[it.key(c.step)] >= 2:
+	case c.rows == 1 && m.marks[it.key(c.step)] >= strikes:
 		m.ended(c.step, p.b, rows[0])
 		m.reject(c.step, p.b, rows[0], CodeKilled, "")
 		m.close(c.step, p.b, rows)

@@ -2,12 +2,13 @@ package flow
 
 // Codes of dead letters that the machine itself makes.
 const (
-	CodeKilled  = "KILLED_ITS_PLUGIN" // the process of the step died twice when it had nothing but this record, or nobody lived to tell
+	CodeKilled  = "KILLED_ITS_PLUGIN" // the process of the step died again and again when it had nothing but this record, or nobody lived to tell
 	CodeUnknown = "OUTCOME_UNKNOWN"   // effect = once: the record was sent, and it is not known how that ended
 )
 
-// unknownEnds of calls of one record alone are a verdict even if no death of a process was seen: the engine may have died with it.
-const unknownEnds = 3
+// strikes is how many calls of one record alone have to end with a death, or without anybody to see how, because the engine died as well,
+// to be a verdict. A process that something else kills now and then must not cost a record that takes long; one more try costs a start.
+const strikes = 5
 
 // marked is an item whose mark is on its way to the disk.
 type marked struct {
@@ -110,7 +111,7 @@ func (m *Machine) apart(c int, it *item) *item {
 	l.units++
 	for _, row := range alone {
 		tries := m.marks[aboutKey{c, it.b.rows[row].ID}]
-		if s := &m.steps[c]; tries >= unknownEnds || s.Once && !s.Resend {
+		if s := &m.steps[c]; tries >= strikes || s.Once && !s.Resend {
 			code := CodeKilled
 			if s.Once {
 				code = CodeUnknown

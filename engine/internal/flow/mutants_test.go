@@ -122,7 +122,7 @@ var mutants = []mutant{
 		"		if l.left[a][root] > 0 {\n			m.wait(&place{l, root}, a, waiter{c, b, row})\n			return\n		}\n	}\n	if len(m.others",
 		"		if l.left[a][root] > 1 {\n			m.wait(&place{l, root}, a, waiter{c, b, row})\n			return\n		}\n	}\n	if len(m.others"},
 	{"one death alone is a verdict", "answer.go",
-		"	case c.rows == 1 && m.marks[it.key(c.step)] >= 2:",
+		"	case c.rows == 1 && m.marks[it.key(c.step)] >= strikes:",
 		"	case c.rows == 1 && m.marks[it.key(c.step)] >= 1:"},
 	{"halving forgets a half", "answer.go",
 		"		m.suspect(c.step, &z)\n		m.suspect(c.step, &a)",

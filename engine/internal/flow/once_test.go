@@ -154,8 +154,8 @@ func TestStrikesOutliveTheEngine(t *testing.T) {
 		w.start()
 	}
 	w.advance(time.Minute)
-	if calls != unknownEnds {
-		t.Errorf("it was called alone %d times, want %d", calls, unknownEnds)
+	if calls != strikes {
+		t.Errorf("it was called alone %d times, want %d", calls, strikes)
 	}
 	if live, dead := w.owed("raw"); live != 0 || dead != 1 {
 		t.Errorf("owed %d, dead %d; want 0, 1", live, dead)

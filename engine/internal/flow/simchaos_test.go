@@ -61,6 +61,7 @@ type sim struct {
 	busy     int // operations at this instant
 	latest   time.Time
 	furthest time.Time // that any clock has shown
+	setBack  bool      // a clock has gone backward
 }
 
 // toldKey is a sink that a record was told of.
@@ -385,7 +386,7 @@ func (s *sim) thinks(r *rec, c Call) answer {
 		return down("blip")
 	case chance(0.02):
 		return answer{Run: Run{Verdict: Retry, Cause: "person", Code: "locked", Alarm: true, Detail: r.id}}
-	case (!s.m.states[step].proving || s.disk.marks[Mark{Step: step, ID: r.hash}] == 1) && chance(0.03): // two deaths alone are a verdict
+	case (!s.m.states[step].proving || s.disk.marks[Mark{Step: step, ID: r.hash}] < strikes) && chance(0.03):
 		return answer{dies: true}
 	case f == passed:
 		return answer{Run: Run{Verdict: Passed, Code: "not_mine"}}
@@ -568,6 +569,7 @@ func (s *sim) jump() {
 	} else {
 		s.rare[nJumpsForward]++
 	}
+	s.setBack = s.setBack || d < 0
 	s.log("the clock jumps by %v", d)
 	s.now = s.now.Add(d)
 	s.event(Tick{})
@@ -616,7 +618,7 @@ func (s *sim) crash() {
 func (s *sim) suspected() bool {
 	innocent := func(step, tries int) bool {
 		st := &s.cfg.Steps[step]
-		return tries < unknownEnds || st.Once && !st.Resend
+		return tries < strikes || st.Once && !st.Resend
 	}
 	for k, tries := range s.disk.marks {
 		if !innocent(k.Step, tries) {
@@ -861,7 +863,7 @@ func (s *sim) heal() {
 		for s.suspected() && s.proceed() {
 		}
 		for k, tries := range s.disk.marks {
-			if tries >= unknownEnds { // its lot waits for something that this engine will not do
+			if tries >= strikes { // its lot waits for something that this engine will not do
 				s.roots[k.ID].dropped = true
 			}
 		}

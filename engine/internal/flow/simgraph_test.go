@@ -217,7 +217,7 @@ type fate int
 const (
 	well     fate = iota
 	rejected      // a dead letter
-	killer        // the same, after it has killed the process twice
+	killer        // the same, after it has killed the process often enough
 	passed        // sink: it is not for this one
 	dropped       // transform: it goes no further
 	splits        // … it becomes several

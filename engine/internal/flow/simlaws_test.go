@@ -527,6 +527,8 @@ func (s *sim) arrived(r *root) {
 			continue
 		case has.dead > 0 && s.unsure[entryKey{e.step, id}] && s.cfg.Steps[e.step].Once:
 			continue
+		case has.dead > 0 && late && s.setBack && s.traits[e.step].fileOnly: // its maker had its last word, and then it was not late any more
+			continue
 		case has.dead > 0:
 			s.t.Errorf("%s: %s is a dead letter of %s for no reason", law, e.rec.id, name)
 		case !s.answered(e):
