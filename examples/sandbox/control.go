@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -25,15 +26,16 @@ import (
 
 // control is the hand that a demo or a test lays on a running sandbox, over HTTP on the loopback interface:
 //
-//	POST /fault?kintone=KIND   refuse | hang | html503 | lost (carried out, never answered) | locked | busy | off
-//	POST /fault?oss=KIND       refuse | hang | html503 | 503 | 500 | deny | lost | off
-//	POST /fault?wecom=KIND     an errcode such as 45009 | html503 | hang | drop | cut | revoke | off
+//	POST /fault?kintone=KIND   refuse | hang | html503 | lost (carried out, never answered) | locked | busy | slow | off
+//	POST /fault?oss=KIND       refuse | hang | html503 | 503 | 500 | deny | lost | slow | off
+//	POST /fault?wecom=KIND     an errcode such as 45009 | html503 | hang | drop | cut | revoke | slow | off
 //	POST /tamper?what=KIND     see tamper; what=undo takes it back
 //	POST /key                  hands out the private key that --late-key holds back
 //	GET  /counters             what the services saw
 //	GET  /now                  the simulated instant
 //
-// A new fault of a service takes the place of the one before. kintone takes path= (the end of a path), every= and count= as well.
+// A new fault of a service takes the place of the one before. kintone takes path= (the end of a path), every= and count= as well;
+// slow takes for=, in real time.
 type control struct {
 	*sandbox
 	url     string
@@ -125,19 +127,23 @@ func (c *control) faultOf(service, kind string, form url.Values) (func() (lift f
 		n, _ := strconv.Atoi(form.Get(name))
 		return n
 	}
+	delay, err := time.ParseDuration(cmp.Or(form.Get("for"), "300ms"))
+	if err != nil {
+		return nil, fmt.Errorf("for: %w", err)
+	}
 	switch service {
 	case "kintone":
 		kinds := map[string]kintonesim.FaultKind{
 			"refuse": kintonesim.Refuse, "hang": kintonesim.Hang, "html503": kintonesim.Maintenance, "lost": kintonesim.Lost,
-			"locked": kintonesim.Locked, "busy": kintonesim.Busy,
+			"locked": kintonesim.Locked, "busy": kintonesim.Busy, "slow": kintonesim.Slow,
 		}
-		if f := (kintonesim.Fault{Kind: kinds[kind], Path: form.Get("path"), Every: number("every"), Count: number("count")}); f.Kind != 0 {
+		if f := (kintonesim.Fault{Kind: kinds[kind], Path: form.Get("path"), Every: number("every"), Count: number("count"), Delay: delay}); f.Kind != 0 {
 			return func() (func(), error) { return c.kintone.Fault(f), nil }, nil
 		}
 	case "oss":
 		kinds := map[string]osssim.FaultKind{
 			"hang": osssim.Hang, "html503": osssim.Fail503HTML, "503": osssim.Fail503, "500": osssim.Fail500, "deny": osssim.Deny,
-			"lost": osssim.DropAfter,
+			"lost": osssim.DropAfter, "slow": osssim.Slow,
 		}
 		if kind == "refuse" {
 			back := func() {
@@ -147,7 +153,7 @@ func (c *control) faultOf(service, kind string, form url.Values) (func() (lift f
 			}
 			return func() (func(), error) { return back, c.oss.Refuse(true) }, nil
 		}
-		if f := (osssim.Fault{Kind: kinds[kind], Count: number("count")}); f.Kind != 0 {
+		if f := (osssim.Fault{Kind: kinds[kind], Count: number("count"), Delay: delay}); f.Kind != 0 {
 			return func() (func(), error) { c.oss.Inject(f); return c.oss.ClearFaults, nil }, nil
 		}
 	case "wecom":
@@ -163,10 +169,12 @@ func (c *control) faultOf(service, kind string, form url.Values) (func() (lift f
 			f.Cut = true
 		case "revoke":
 			f.Revoke = true
+		case "slow":
+			f.Slow = delay
 		default:
 			f.Errcode, _ = strconv.Atoi(kind)
 		}
-		if f.Errcode != 0 || f.Body != "" || f.Hang || f.Drop || f.Cut || f.Revoke {
+		if f.Errcode != 0 || f.Body != "" || f.Hang || f.Drop || f.Cut || f.Revoke || f.Slow > 0 {
 			return func() (func(), error) { return c.wecom.Fault(f), nil }, nil
 		}
 	}
@@ -214,9 +222,10 @@ func post(ctx context.Context, dir, path string, form url.Values) (string, error
 }
 
 // faults are what can go wrong with each service, for people.
-const faults = `  kintone=  refuse, hang, html503, lost (carried out, never answered), locked, busy, off; with path=, every= and count=
-  oss=      refuse, hang, html503, 503, 500, deny, lost, off
-  wecom=    an errcode such as 45009, html503, hang, drop, cut, revoke, off; with endpoint=
+const faults = `  kintone=  refuse, hang, html503, lost (carried out, never answered), locked, busy, slow, off; with path=, every= and count=
+  oss=      refuse, hang, html503, 503, 500, deny, lost, slow, off
+  wecom=    an errcode such as 45009, html503, hang, drop, cut, revoke, slow, off; with endpoint=
+  for=      how long every answer of a slow service takes (300ms)
 `
 
 func faultCommand(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -232,7 +241,7 @@ func faultCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	form := url.Values{}
 	for _, arg := range flags.Args() {
 		name, value, _ := strings.Cut(arg, "=")
-		if !slices.Contains([]string{"kintone", "oss", "wecom", "path", "every", "count", "endpoint"}, name) {
+		if !slices.Contains([]string{"kintone", "oss", "wecom", "path", "every", "count", "endpoint", "for"}, name) {
 			return usage{fmt.Errorf("%q is not understood: write for example kintone=refuse", arg)}
 		}
 		form.Set(name, value)

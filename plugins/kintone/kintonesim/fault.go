@@ -3,6 +3,7 @@ package kintonesim
 import (
 	"strings"
 	"sync"
+	"time"
 )
 
 // FaultKind is a way to fail.
@@ -21,6 +22,8 @@ const (
 	Locked
 	// Busy answers 429 GAIA_TO04.
 	Busy
+	// Slow waits Delay in real time, and then does what it is asked. It counts as running all the while.
+	Slow
 )
 
 // Fault says which calls fail and how.
@@ -32,6 +35,8 @@ type Fault struct {
 	Every int
 	// Count lifts the fault after so many failures; 0 = it stays.
 	Count int
+	// Delay is for Slow.
+	Delay time.Duration
 	// RetryAfter is the header of that name on the answers of Maintenance and Busy; empty = none.
 	RetryAfter string
 }

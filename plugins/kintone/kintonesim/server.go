@@ -229,6 +229,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 			c.refuse(tooManyRequests())
 			break
 		}
+		if fault.Kind == Slow {
+			select {
+			case <-time.After(fault.Delay):
+			case <-lifted:
+			case <-s.closed:
+			}
+		}
 		if fault.Kind == Lost {
 			c.w = nowhere{http.Header{}} // carried out in full, never answered
 		}
