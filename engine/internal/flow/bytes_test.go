@@ -222,6 +222,44 @@ func TestAPassWithoutBytesDoesNotReplaceKeptOnes(t *testing.T) {
 	w.clean()
 }
 
+// The log keeps bytes for itself. Then a later pass comes without any, and the sink before the log owes that one, log and all: the log's own
+// entry waits for it instead of leaving its record to it.
+func TestAnEntryThatCarriesNoBytesDoesNotReplaceKeptOnes(t *testing.T) {
+	graph := archive()
+	graph[slices.IndexFunc(graph, func(s Step) bool { return s.Address == "oss" })].OnOwedPass = false
+	w := newWorld(t, graph, withFiles(records(1), false))
+	w.wants = func(step string, _ rec) bool { return step != "recalled" }
+	away, full := true, false
+	w.do = func(w *world, step string, r rec, c Call) answer {
+		switch {
+		case step == "media" && !w.now.Before(r.deadline):
+			r.outcome = "gone"
+			return ok(r)
+		case step == "media":
+			return ok(media(r))
+		case step == "md5" && !c.Final:
+			return answer{Run: Run{Verdict: Done, Revisit: true, After: 24 * time.Hour, Due: r.deadline}, out: r}
+		case step == "oss" && full:
+			return down("full")
+		case step == "log" && away:
+			return down("refused")
+		}
+		return ok(r)
+	}
+	w.start()
+	w.advance(119 * time.Hour)
+	full = true
+	w.advance(11 * time.Hour)
+	away = false
+	w.advance(12 * time.Hour)
+	full = false
+	w.advance(12 * time.Hour)
+	if !slices.ContainsFunc(w.done["log"], func(r rec) bool { return r.bytes }) {
+		t.Errorf("the log took %+v, want m1 with the bytes that were kept", w.done["log"])
+	}
+	w.clean()
+}
+
 // A record has two files: one is here, and owed by the log; the other is late, and media has a plan for it. The log's replay passes media for
 // the sake of the log alone: the plan stays.
 func TestAReplayForASinkLeavesThePlansOnItsWay(t *testing.T) {

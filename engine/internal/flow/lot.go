@@ -1,6 +1,9 @@
 package flow
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // lot is one journey of rows through the graph.
 type lot struct {
@@ -46,6 +49,10 @@ type gone struct {
 type waitKey struct {
 	sink int
 	root int32
+}
+
+func (k waitKey) compare(o waitKey) int {
+	return cmp.Or(cmp.Compare(k.sink, o.sink), cmp.Compare(k.root, o.root))
 }
 
 // waiter is a row at a step that waits for a sink.
@@ -197,13 +204,18 @@ func (m *Machine) wake() {
 			}
 			delete(s.lot.waiters, k)
 			for _, w := range ws {
-				w.b.lot.units++
-				m.await(w.step, w.b, w.row)
-				m.close(w.step, w.b, []int32{w.row})
-				m.unhold(w.b.lot)
+				m.ask(w)
 			}
 		}
 	}
+}
+
+// ask looks once more whether a row that waits may go on, and ends the unit of its wait.
+func (m *Machine) ask(w waiter) {
+	w.b.lot.units++
+	m.await(w.step, w.b, w.row)
+	m.close(w.step, w.b, []int32{w.row})
+	m.unhold(w.b.lot)
 }
 
 // release tells which rows no step works on any more.

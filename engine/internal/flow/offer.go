@@ -55,11 +55,12 @@ func (m *Machine) await(c int, b *batch, row int32) {
 			if id == 0 {
 				break
 			}
-			if at != nil && at.lot.left[a][at.root] > 0 && !(at.lot == l && m.above[a].has(c)) {
+			speaks := at != nil && at.lot.left[a][at.root] > 0 && !(at.lot == l && m.above[a].has(c))
+			if speaks && (at.lot == l || !m.standing()) {
 				m.wait(at, a, waiter{c, b, row})
 				return
 			}
-			if m.owed.blocks(a, id) || at != nil && at.lot.owed[aboutKey{a, id}] {
+			if speaks || m.owed.blocks(a, id) || at != nil && at.lot.owed[aboutKey{a, id}] {
 				m.owe(c, b, row, Run{Verdict: Retry, Cause: CauseAbout, about: id, aboutAt: a})
 				return
 			}
@@ -74,6 +75,10 @@ func (m *Machine) await(c int, b *batch, row int32) {
 	}
 	for _, a := range m.chained[c] {
 		if !m.steps[a].OnOwedPass && m.carries(l, a, id) {
+			if rp := l.replay; rp != nil && rp.step == c && rp.kept { // the other entry may come without the bytes that this one keeps
+				m.owe(c, b, row, Run{Verdict: Retry, Cause: CauseAbout, about: id, aboutAt: a})
+				return
+			}
 			if m.awaited[c] {
 				l.owed[aboutKey{c, id}] = true
 				m.settleState(c, l, root, StateOwed)
