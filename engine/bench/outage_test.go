@@ -14,25 +14,40 @@ import (
 	"time"
 )
 
-// outage is a pipeline with two sinks, of which "away" is away as long as its gate is there and "here" never is. Its records are made by
+// outage is a pipeline with two sinks, of which "away" is of some kind and "here" is a tide that never is away. Its records are made by
 // generate over a day, and by the source of fresh rows as long as that one's gate is not there.
 type outage struct {
 	tb         testing.TB
 	weir, dir  string
 	file       string
-	gate, calm string // of the sink, and of the fresh rows
+	kind       string // of the sink "away"
+	gate, calm string // of that sink where it is a tide, and of the fresh rows
 	simulated  time.Time
 	running    *watched
 	vars       []string
 }
 
+// newOutage is the outage of a tide, which is away as long as its gate is there.
 func newOutage(tb testing.TB, weir string, records, page int) *outage {
 	dir := tb.TempDir()
-	o := &outage{tb: tb, weir: weir, dir: dir, file: filepath.Join(dir, "p.hcl"), gate: filepath.Join(dir, "gate"), calm: filepath.Join(dir, "calm"),
-		simulated: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)}
+	o := &outage{tb: tb, weir: weir, dir: dir, kind: "tide", gate: filepath.Join(dir, "gate")}
+	o.close(o.gate)
+	o.write(records, page, fmt.Sprintf(`sink "tide" "away" {
+  input = [source.generate.day, source.tide.fresh]
+  gate  = %q
+  path  = %q
+}
+`, o.gate, o.out("away")))
+	return o
+}
+
+// write writes the pipeline. sink is the block of the sink "away", and what it needs.
+func (o *outage) write(records, page int, sink string) {
+	o.file, o.calm = filepath.Join(o.dir, "p.hcl"), filepath.Join(o.dir, "calm")
+	o.simulated = time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
 	self, err := os.Executable()
 	if err != nil {
-		tb.Fatal(err)
+		o.tb.Fatal(err)
 	}
 	text := fmt.Sprintf(`weir { name = "outage" }
 variable "fresh" {
@@ -50,26 +65,19 @@ source "tide" "fresh" {
   rate = var.fresh
   page = 50
 }
-sink "tide" "away" {
-  input = [source.generate.day, source.tide.fresh]
-  gate  = %q
-  path  = %q
-}
 sink "tide" "here" {
   input = [source.generate.day, source.tide.fresh]
   path  = %q
 }
-`, self, records, records, page, o.calm, o.gate, o.out("away"), o.out("here"))
+%s`, self, records, records, page, o.calm, o.out("here"), sink)
 	if err := os.WriteFile(o.file, []byte(text), 0o600); err != nil {
-		tb.Fatal(err)
+		o.tb.Fatal(err)
 	}
-	o.close(o.gate)
 	o.close(o.calm)
-	lock := exec.Command(weir, "plugin", "lock", o.file)
+	lock := exec.Command(o.weir, "plugin", "lock", o.file)
 	if out, err := lock.CombinedOutput(); err != nil {
-		tb.Fatalf("%s: %v\n%s", lock, err, out)
+		o.tb.Fatalf("%s: %v\n%s", lock, err, out)
 	}
-	return o
 }
 
 func (o *outage) out(sink string) string { return filepath.Join(o.dir, sink+".out") }
@@ -122,7 +130,7 @@ type state struct {
 
 func (s state) owed(sink string) int {
 	for _, step := range s.Steps {
-		if step.Address == "sink.tide."+sink {
+		if strings.HasPrefix(step.Address, "sink.") && strings.HasSuffix(step.Address, "."+sink) {
 			return step.Owed
 		}
 	}
@@ -173,6 +181,12 @@ type line struct {
 	age   time.Duration
 }
 
+// newLine reads the number of a row from its id.
+func newLine(id string, at time.Time) (line, error) {
+	n, err := strconv.Atoi(id[strings.LastIndexByte(id, '-')+1:])
+	return line{fresh: strings.HasPrefix(id, "fresh-"), n: n, at: at}, err
+}
+
 // reader reads lines of a sink as they come.
 type reader struct {
 	tb    testing.TB
@@ -206,11 +220,11 @@ func (r *reader) read() []line {
 		words := strings.Fields(text)
 		at, err1 := strconv.ParseInt(words[1], 10, 64)
 		age, err2 := strconv.ParseInt(words[2], 10, 64)
-		n, err3 := strconv.Atoi(words[0][strings.LastIndexByte(words[0], '-')+1:])
+		l, err3 := newLine(words[0], time.Unix(0, at))
 		if err1 != nil || err2 != nil || err3 != nil {
 			r.tb.Fatalf("%s holds %q", r.path, text)
 		}
-		l := line{strings.HasPrefix(words[0], "fresh-"), n, time.Unix(0, at), time.Duration(age)}
+		l.age = time.Duration(age)
 		if !l.fresh {
 			r.day++
 		}
@@ -220,22 +234,22 @@ func (r *reader) read() []line {
 }
 
 // once checks that a sink has each row of generate, and each fresh one up to some number, exactly once.
-func (r *reader) once(records int) {
-	r.tb.Helper()
+func once(tb testing.TB, sink string, lines []line, records int) {
+	tb.Helper()
 	seen := map[bool][]int{}
-	for _, l := range r.read() {
+	for _, l := range lines {
 		seen[l.fresh] = append(seen[l.fresh], l.n)
 	}
 	for isFresh, list := range seen {
 		slices.Sort(list)
 		for i, n := range list {
 			if n != i+1 {
-				r.tb.Fatalf("%s: of %d rows (fresh %v) the one in place %d has number %d", r.path, len(list), isFresh, i+1, n)
+				tb.Fatalf("%s: of %d rows (fresh %v) the one in place %d has number %d", sink, len(list), isFresh, i+1, n)
 			}
 		}
 	}
 	if len(seen[false]) != records {
-		r.tb.Errorf("%s has %d rows of the day, want %d", r.path, len(seen[false]), records)
+		tb.Errorf("%s has %d rows of the day, want %d", sink, len(seen[false]), records)
 	}
 }
 
@@ -280,8 +294,8 @@ func TestOutage(t *testing.T) {
 	if n := strings.Count(o.running.output.String(), "code=SERVICE_DOWN step=sink.tide.away recovered=true"); n != 1 {
 		t.Errorf("the end of the outage was told %d times:\n%s", n, o.running.output.Bytes())
 	}
-	away.once(records)
-	here.once(records)
+	once(t, "away", away.read(), records)
+	once(t, "here", here.read(), records)
 
 	between, ours := 0, 0
 	first := slices.IndexFunc(away.lines, func(l line) bool { return !l.fresh })
@@ -329,8 +343,8 @@ func TestSinksAreIndependent(t *testing.T) {
 		return s.owed("away") == 0 && len(away.read()) == len(here.read())
 	})
 	o.stop(1)
-	away.once(1)
-	here.once(1)
+	once(t, "away", away.read(), 1)
+	once(t, "here", here.read(), 1)
 	t.Logf("with both sinks %.0f rows a second, with one away %.0f: %.2f of it", both, alone, alone/both)
 	if alone < both/2 { // seconds of a busy machine
 		t.Errorf("the sink that is here took %.0f rows a second, and %.0f while the other one was away", both, alone)
@@ -352,28 +366,51 @@ func TestSinksAreIndependent(t *testing.T) {
 //	age-ms           of fresh rows at the sink while it catches up, and calm-… after that: median and 99th of a hundred
 //	fresh/calm       rate of fresh rows while it catches up, by that after it
 func BenchmarkOutage(b *testing.B) {
-	records := 1_000_000
-	if text := os.Getenv("OUTAGE_RECORDS"); text != "" {
-		var err error
-		if records, err = strconv.Atoi(text); err != nil {
-			b.Fatal(err)
-		}
-	}
+	records := number(b, "OUTAGE_RECORDS", 1_000_000)
 	weir := build(b, "./engine/cmd/weir")
 	for _, page := range []int{500, 10} {
 		b.Run(fmt.Sprintf("page=%d", page), func(b *testing.B) {
 			for b.Loop() {
 				b.ReportMetric(0, "ns/op")
-				measureOutage(b, weir, records, page)
+				o := newOutage(b, weir, records, page)
+				measureOutage(b, o, coast{o, &reader{tb: b, path: o.out("away")}}, records, 1000)
 			}
 		})
 	}
 }
 
-func measureOutage(b *testing.B, weir string, records, page int) {
+// number is what the environment says, or otherwise.
+func number(b *testing.B, name string, otherwise int) int {
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		b.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// destination is where the sink "away" writes: a service that is away until it comes back, once.
+type destination interface {
+	back()
+	rows() []line // all that it holds, in the order in which they came; ages are not told
+}
+
+// coast is the destination of a tide.
+type coast struct {
+	o      *outage
+	reader *reader
+}
+
+func (c coast) back()        { c.o.open(c.o.gate) }
+func (c coast) rows() []line { return c.reader.read() }
+
+// measureOutage takes an outage through its day and back, with so many fresh rows a second.
+func measureOutage(b *testing.B, o *outage, away destination, records, fresh int) {
 	const speed = 960 // a day in 90 s
-	o := newOutage(b, weir, records, page)
-	away, here := &reader{tb: b, path: o.out("away")}, &reader{tb: b, path: o.out("here")}
+	here := &reader{tb: b, path: o.out("here")}
 
 	o.run(speed)
 	var s state
@@ -396,7 +433,7 @@ func measureOutage(b *testing.B, weir string, records, page int) {
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 	for range 3 {
 		status = max(status, o.ask(&s, "status", "--json"))
-		list = max(list, o.ask(nil, "owed", "list"), o.ask(nil, "owed", "list", "--json"), o.ask(nil, "owed", "list", "--step", "sink.tide.away", "--id", "g-1-777"))
+		list = max(list, o.ask(nil, "owed", "list"), o.ask(nil, "owed", "list", "--json"), o.ask(nil, "owed", "list", "--step", "sink."+o.kind+".away", "--id", "g-1-777"))
 	}
 	o.stop(speed)
 	peak := float64(o.running.peak) / (1 << 20)
@@ -408,36 +445,52 @@ func measureOutage(b *testing.B, weir string, records, page int) {
 	b.ReportMetric(ms(list), "list-ms")
 	b.ReportMetric(ms(o.ask(&s, "status", "--json")), "idle-status-ms")
 	b.ReportMetric(ms(o.ask(nil, "owed", "list")), "idle-list-ms")
-	b.Logf("page %d: a day of %d records took %v; %.0f MiB at the start, %.0f at the peak", page, records, day.Round(time.Second), begin, peak)
+	b.Logf("a day of %d records took %v; %.0f MiB at the start, %.0f at the peak", records, day.Round(time.Second), begin, peak)
 
-	o.vars = []string{"--var", "fresh=1000"}
+	o.vars = []string{"--var", fmt.Sprint("fresh=", fresh)}
 	o.open(o.calm)
 	before := len(here.read())
 	o.run(1)
 	o.await("the first fresh row", time.Minute, func() bool { return len(here.read()) > before })
 	b.ReportMetric(ms(time.Since(o.running.began)), "start-ms")
 	o.await("a while", time.Hour, func() bool { return time.Since(o.running.began) > 8*time.Second })
-	o.open(o.gate)
-	o.await("the sink has caught up", time.Hour, func() bool { away.read(); return away.day == records })
+	away.back()
+	asked = time.Now()
+	o.await("the sink has caught up", time.Hour, func() bool {
+		if time.Since(asked) < 2*time.Second {
+			return false
+		}
+		asked = time.Now()
+		o.ask(&s, "status", "--json")
+		return s.owed("away") == 0
+	})
 	caught := time.Now()
 	o.await("a while", time.Hour, func() bool { return time.Since(caught) > 15*time.Second })
 	o.close(o.calm)
 	o.await("nothing is owed", time.Minute, func() bool {
 		o.ask(&s, "status", "--json")
-		return s.owed("away") == 0 && len(away.read()) == len(here.read())
+		return s.owed("away") == 0 && len(away.rows()) == len(here.read())
 	})
 	o.stop(1)
 	b.ReportMetric(float64(o.running.peak)/(1<<20), "catch-up-MiB")
-	away.once(records)
+	rows := away.rows()
+	once(b, "away", rows, records)
 
+	made := map[int]time.Time{} // fresh rows, as the other sink tells
+	for _, l := range here.lines {
+		if l.fresh {
+			made[l.n] = l.at.Add(-l.age)
+		}
+	}
 	var days, with, without []line
-	for _, l := range away.lines {
+	for _, l := range rows {
 		if !l.fresh {
 			days = append(days, l)
 		}
 	}
 	first, last := days[0].at, days[len(days)-1].at
-	for _, l := range away.lines {
+	for _, l := range rows {
+		l.age = l.at.Sub(made[l.n])
 		switch {
 		case !l.fresh:
 		case l.age > last.Sub(first)+20*time.Second, l.at.Add(-l.age).Before(first): // it was owed itself

@@ -13,14 +13,18 @@ import (
 	"github.com/weir-etl/weir/sdk"
 )
 
-// tide is a plugin with a sink that can be away, and a source of fresh rows that say when they were made. A gate is a file: while it is
-// there, the sink answers that its service is down, and the source makes nothing.
+// tide is a plugin with a sink that can be away, a source of fresh rows that say when they were made, and a transform for sinks that
+// take files only. A gate is a file: while it is there, the sink answers that its service is down, and the source makes nothing.
 func tide() sdk.Plugin {
 	str := func(name string) sdk.Arg { return sdk.Arg{Name: name, Type: sdk.String, Default: ""} }
 	num := func(name string) sdk.Arg { return sdk.Arg{Name: name, Type: sdk.Number, Default: 0} }
 	return sdk.Plugin{Name: "tide", Version: "0", Components: []sdk.Component{
 		{Kind: sdk.KindSource, Type: "tide", Emits: []string{"tide/1"}, Args: []sdk.Arg{str("gate"), num("rate"), num("page")},
 			NewSource: func() sdk.Source { return &fresh{} }},
+		{Kind: sdk.KindTransform, Type: "tide", MakesFiles: true,
+			// The engine says here which files it wants made again, and there has to be a place for it.
+			Args:         []sdk.Arg{{Name: "files", Type: sdk.Files, PerRecord: true, Required: true}},
+			NewTransform: func() sdk.Transform { return &parcel{} }},
 		{Kind: sdk.KindSink, Type: "tide", Args: []sdk.Arg{str("gate"), str("path")}, NewSink: func() sdk.Sink { return &shore{} }},
 	}}
 }
@@ -70,6 +74,37 @@ func (f *fresh) Read(ctx context.Context, position []byte, out sdk.Emitter) erro
 				return nil
 			}
 		}
+	}
+	return nil
+}
+
+// parcel gives a record its body as a file, too.
+type parcel struct{ spool *sdk.Spool }
+
+func (p *parcel) Open(_ context.Context, env *sdk.Env) error {
+	p.spool = env.Spool
+	return nil
+}
+
+func (p *parcel) Close(context.Context) error { return nil }
+
+func (p *parcel) Apply(_ context.Context, call *sdk.Call) error {
+	for i := range call.Rows {
+		r := call.Rows[i].Record
+		f := sdk.File{Name: r.ID, Size: -1, MediaType: "application/json"}
+		w, err := p.spool.Create(&f)
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(r.Body); err != nil {
+			w.Abort()
+			return err
+		}
+		if err := w.Commit(); err != nil {
+			return err
+		}
+		r.Files = []sdk.File{f}
+		call.Answer(i, sdk.Emit(r))
 	}
 	return nil
 }
