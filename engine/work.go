@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/weir-etl/weir/engine/internal/flow"
 	"github.com/weir-etl/weir/engine/internal/lang"
@@ -218,7 +219,7 @@ func (e *Engine) arguments(j *job) ([]json.RawMessage, map[int32]refusal) {
 			}
 		}
 		a, err := s.RowArgs(v, receipts)
-		if err == nil && j.call.For >= 0 && s.Component.MakesFiles {
+		if err == nil && j.call.For >= 0 && s.choosy() {
 			a, err = e.narrow(a, e.steps[j.call.For], j.batch, i)
 		}
 		if err != nil {
@@ -231,6 +232,11 @@ func (e *Engine) arguments(j *job) ([]json.RawMessage, map[int32]refusal) {
 		args = nil
 	}
 	return args, bad
+}
+
+// choosy reports whether a maker of files can be asked for some files alone.
+func (s *step) choosy() bool {
+	return s.Component.MakesFiles && slices.ContainsFunc(s.Component.Args, func(a sdk.Arg) bool { return a.Name == "files" && a.PerRecord })
 }
 
 // narrow asks the maker of files for those alone that were here before and that the owed step wants again. Others have a plan of their own.
