@@ -200,8 +200,8 @@ func (m *Machine) heldBack(c int, b *batch, row int32) bool {
 		return false
 	}
 	order := m.placeOf(b, row)
-	if r := b.lot.replay; order == 0 && r != nil && r.group.Revisit {
-		return false // it has had its turn
+	if r := b.lot.replay; r != nil && r.group.Revisit && (order == 0 || !m.below[r.step].has(c)) {
+		return false // it has had its turn; behind the step that planned this it may have been owed, and an operator dropped that
 	}
 	for _, s := range m.holders[c] {
 		if m.owed.before(s, key, order) || order == 0 && m.pending[aboutKey{s, key}] > 0 {
@@ -214,7 +214,7 @@ func (m *Machine) heldBack(c int, b *batch, row int32) bool {
 // placeOf is the place in line that a row has from an earlier pass; 0 = none, it comes last.
 func (m *Machine) placeOf(b *batch, row int32) uint64 {
 	var place uint64
-	if r := b.lot.replay; r != nil && !r.group.Revisit && r.group.h.orders != nil {
+	if r := b.lot.replay; r != nil && r.group.h.orders != nil {
 		place = r.group.h.orders[r.rows[b.rootOf(row)]] // one that the source sent again may have an older one, too
 	}
 	for _, id := range []uint64{b.rows[row].ID, b.lot.first.rows[b.rootOf(row)].ID} { // its own, or of what it was split from

@@ -145,3 +145,29 @@ func TestAnOwedRecordHoldsBackItsKey(t *testing.T) {
 	inOrder(t, w, "talk", 100)
 	w.clean()
 }
+
+// A second time that a step has planned brings a record to those behind it, which may not have had it yet: not before its turn, even where
+// an operator has dropped what was owed of it there.
+func TestASecondTimeKeepsItsPlaceInLine(t *testing.T) {
+	w := newWorld(t, ordering(), conversations(2, 1))
+	w.do = func(w *world, step string, r rec, c Call) answer {
+		switch {
+		case step == "parse" && r.id == "m1" && c.Attempt == 0:
+			return retry(2*time.Hour, "busy")
+		case step == "parse" && r.id == "m2" && c.Attempt == 0:
+			return answer{Run: Run{Verdict: Done, Revisit: true, After: time.Hour}, out: r}
+		}
+		return ok(r)
+	}
+	w.start()
+	w.advance(time.Minute)
+	for _, step := range []int{3, 4} {
+		w.event(Wanted{Step: step, Drop: true})
+	}
+	w.start() // its place is durable
+	w.advance(3 * time.Hour)
+	for _, step := range []string{"log", "talk"} {
+		inOrder(t, w, step, 2)
+	}
+	w.clean()
+}
