@@ -74,7 +74,10 @@ func (m *Machine) await(c int, b *batch, row int32) {
 	}
 	for _, a := range m.chained[c] {
 		if !m.steps[a].OnOwedPass && m.carries(l, a, id) {
-			if m.awaited[c] {
+			switch rp := l.replay; {
+			case rp != nil && rp.step == c && rp.group.wantsBytes(): // the sink's replay may bring none: this entry waits for its end
+				m.owe(c, b, row, Run{Verdict: Retry, Cause: CauseAbout, about: id, aboutAt: a})
+			case m.awaited[c]:
 				l.owed[aboutKey{c, id}] = true
 				m.settleState(c, l, root, StateOwed)
 			}
