@@ -55,11 +55,12 @@ func (m *Machine) await(c int, b *batch, row int32) {
 			if id == 0 {
 				break
 			}
-			if at != nil && at.lot.left[a][at.root] > 0 && !(at.lot == l && m.above[a].has(c)) {
+			coming := at != nil && at.lot.left[a][at.root] > 0 && !(at.lot == l && m.above[a].has(c))
+			if coming && (m.stalled(l) || !m.stalled(at.lot)) {
 				m.wait(at, a, waiter{c, b, row})
 				return
 			}
-			if m.owed.blocks(a, id) || at != nil && at.lot.owed[aboutKey{a, id}] {
+			if coming || m.owed.blocks(a, id) || at != nil && at.lot.owed[aboutKey{a, id}] {
 				m.owe(c, b, row, Run{Verdict: Retry, Cause: CauseAbout, about: id, aboutAt: a})
 				return
 			}
