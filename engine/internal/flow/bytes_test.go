@@ -222,37 +222,42 @@ func TestAPassWithoutBytesDoesNotReplaceKeptOnes(t *testing.T) {
 	w.clean()
 }
 
-// The log keeps bytes for itself. Then a later pass comes without any, and the sink before the log owes that one, log and all: the log's own
-// entry waits for it instead of leaving its record to it.
-func TestAnEntryThatCarriesNoBytesDoesNotReplaceKeptOnes(t *testing.T) {
-	graph := archive()
-	graph[slices.IndexFunc(graph, func(s Step) bool { return s.Address == "oss" })].OnOwedPass = false
-	w := newWorld(t, graph, withFiles(records(1), false))
-	w.wants = func(step string, _ rec) bool { return step != "recalled" }
-	away, full := true, false
+// An operator wants a dead letter of raw again when the file has expired, and the log's copy is kept. The entry of raw would carry the log,
+// but it has no bytes.
+func TestAnEntryWithBytesWaitsForTheSinkThatCarriesItsStep(t *testing.T) {
+	w := newWorld(t, []Step{
+		0: {Address: "chat", Kind: Source},
+		1: {Address: "media", Kind: Transform, Inputs: []int{0}, MakesFiles: true},
+		2: {Address: "raw", Kind: Sink, Inputs: []int{1}},
+		3: {Address: "log", Kind: Sink, Inputs: []int{1}, After: []int{2}},
+	}, withFiles(records(1), false))
+	w.now = epoch.Add(110 * time.Hour) // the rescue is due
+	bad, away := true, true
 	w.do = func(w *world, step string, r rec, c Call) answer {
 		switch {
 		case step == "media" && !w.now.Before(r.deadline):
-			r.outcome = "gone"
+			r.outcome = "expired"
 			return ok(r)
 		case step == "media":
 			return ok(media(r))
-		case step == "md5" && !c.Final:
-			return answer{Run: Run{Verdict: Done, Revisit: true, After: 24 * time.Hour, Due: r.deadline}, out: r}
-		case step == "oss" && full:
-			return down("full")
+		case step == "raw" && bad:
+			return answer{Run: Run{Verdict: Reject, Code: "bad"}}
+		case step == "raw" && away:
+			return retry(6*time.Hour, "busy")
 		case step == "log" && away:
 			return down("refused")
 		}
 		return ok(r)
 	}
 	w.start()
-	w.advance(119 * time.Hour)
-	full = true
-	w.advance(11 * time.Hour)
-	away = false
-	w.advance(12 * time.Hour)
-	full = false
+	w.advance(20 * time.Hour)
+	bad = false
+	w.event(Wanted{Step: 2, Dead: true})
+	away = false // raw waits for its time, the log is tried before
+	w.advance(time.Hour)
+	if live, _ := w.owed("log"); live != 1 {
+		t.Errorf("the log is owed %d, want the one whose bytes are kept", live)
+	}
 	w.advance(12 * time.Hour)
 	if !slices.ContainsFunc(w.done["log"], func(r rec) bool { return r.bytes }) {
 		t.Errorf("the log took %+v, want m1 with the bytes that were kept", w.done["log"])

@@ -19,7 +19,6 @@
 package flow
 
 import (
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -187,37 +186,9 @@ func (m *Machine) arrived(e Arrived) {
 	m.order[e.Source] = append(m.order[e.Source], l)
 	if m.conflict(l) {
 		m.blocked = append(m.blocked, l)
-		m.part()
 		return
 	}
 	m.begin(l)
-}
-
-// standing reports whether a page waits for other lots while steps keep the order of what is read. Then no lot may wait for a record of
-// another one: that may stand in line behind the page.
-func (m *Machine) standing() bool { return len(m.blocked) > 0 && len(m.ordered) > 0 }
-
-// part ends the waits of lots for records of others. Their rows are owed until those are through.
-func (m *Machine) part() {
-	if !m.standing() {
-		return
-	}
-	for _, id := range slices.Sorted(maps.Keys(m.lots)) {
-		at := m.lots[id]
-		for _, k := range slices.SortedFunc(maps.Keys(at.waiters), waitKey.compare) {
-			ws := at.waiters[k]
-			own := slices.DeleteFunc(slices.Clone(ws), func(w waiter) bool { return w.b.lot != at })
-			if len(own) == len(ws) {
-				continue
-			}
-			at.waiters[k] = own
-			for _, w := range ws {
-				if w.b.lot != at {
-					m.ask(w)
-				}
-			}
-		}
-	}
 }
 
 // available notes whether a step can be called. What a process held is gone with it.

@@ -1,9 +1,6 @@
 package flow
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
 // lot is one journey of rows through the graph.
 type lot struct {
@@ -49,10 +46,6 @@ type gone struct {
 type waitKey struct {
 	sink int
 	root int32
-}
-
-func (k waitKey) compare(o waitKey) int {
-	return cmp.Or(cmp.Compare(k.sink, o.sink), cmp.Compare(k.root, o.root))
 }
 
 // waiter is a row at a step that waits for a sink.
@@ -204,18 +197,13 @@ func (m *Machine) wake() {
 			}
 			delete(s.lot.waiters, k)
 			for _, w := range ws {
-				m.ask(w)
+				w.b.lot.units++
+				m.await(w.step, w.b, w.row)
+				m.close(w.step, w.b, []int32{w.row})
+				m.unhold(w.b.lot)
 			}
 		}
 	}
-}
-
-// ask looks once more whether a row that waits may go on, and ends the unit of its wait.
-func (m *Machine) ask(w waiter) {
-	w.b.lot.units++
-	m.await(w.step, w.b, w.row)
-	m.close(w.step, w.b, []int32{w.row})
-	m.unhold(w.b.lot)
 }
 
 // release tells which rows no step works on any more.

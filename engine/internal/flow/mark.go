@@ -89,6 +89,26 @@ func (m *Machine) unmarked(l *lot) []Mark {
 	return list
 }
 
+// convict makes a record a dead letter whose calls alone have ended badly often enough, and reports whether it did. It is asked when it is
+// the record's turn to be called, not when it comes to the step: a page may hold a record twice, and the mark of the call that is under way
+// for one of them is no strike against the other.
+func (m *Machine) convict(c int, it *item) bool {
+	if it.marked || it.n > 1 || m.marks[it.key(c)] < strikes {
+		return false
+	}
+	code := CodeKilled
+	if m.steps[c].Once {
+		code = CodeUnknown
+	}
+	b, row := it.b, it.row(0)
+	b.lot.units++
+	m.ended(c, b, row)
+	m.reject(c, b, row, code, "")
+	m.close(c, b, []int32{row})
+	m.unhold(b.lot)
+	return true
+}
+
 // apart takes the rows out of an item that an earlier call, whose end is not known, was about: they are called alone, or not any more.
 // It returns what is left, nil if nothing is.
 func (m *Machine) apart(c int, it *item) *item {
@@ -110,15 +130,8 @@ func (m *Machine) apart(c int, it *item) *item {
 	l := it.b.lot
 	l.units++
 	for _, row := range alone {
-		tries := m.marks[aboutKey{c, it.b.rows[row].ID}]
-		if s := &m.steps[c]; tries >= strikes || s.Once && !s.Resend {
-			code := CodeKilled
-			if s.Once {
-				code = CodeUnknown
-			}
-			m.ended(c, it.b, row)
-			m.reject(c, it.b, row, code, "")
-			m.close(c, it.b, []int32{row})
+		if s := &m.steps[c]; s.Once && !s.Resend {
+			m.unknown(c, it.b, []int32{row})
 			continue
 		}
 		one := *it

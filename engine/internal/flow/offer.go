@@ -55,12 +55,12 @@ func (m *Machine) await(c int, b *batch, row int32) {
 			if id == 0 {
 				break
 			}
-			speaks := at != nil && at.lot.left[a][at.root] > 0 && !(at.lot == l && m.above[a].has(c))
-			if speaks && (at.lot == l || !m.standing()) {
+			coming := at != nil && at.lot.left[a][at.root] > 0 && !(at.lot == l && m.above[a].has(c))
+			if coming && (m.stalled(l) || !m.stalled(at.lot)) {
 				m.wait(at, a, waiter{c, b, row})
 				return
 			}
-			if speaks || m.owed.blocks(a, id) || at != nil && at.lot.owed[aboutKey{a, id}] {
+			if coming || m.owed.blocks(a, id) || at != nil && at.lot.owed[aboutKey{a, id}] {
 				m.owe(c, b, row, Run{Verdict: Retry, Cause: CauseAbout, about: id, aboutAt: a})
 				return
 			}
@@ -75,11 +75,10 @@ func (m *Machine) await(c int, b *batch, row int32) {
 	}
 	for _, a := range m.chained[c] {
 		if !m.steps[a].OnOwedPass && m.carries(l, a, id) {
-			if rp := l.replay; rp != nil && rp.step == c && rp.kept { // the other entry may come without the bytes that this one keeps
+			switch rp := l.replay; {
+			case rp != nil && rp.step == c && rp.group.wantsBytes(): // the sink's replay may bring none: this entry waits for its end
 				m.owe(c, b, row, Run{Verdict: Retry, Cause: CauseAbout, about: id, aboutAt: a})
-				return
-			}
-			if m.awaited[c] {
+			case m.awaited[c]:
 				l.owed[aboutKey{c, id}] = true
 				m.settleState(c, l, root, StateOwed)
 			}

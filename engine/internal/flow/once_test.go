@@ -171,6 +171,31 @@ func TestStrikesOutliveTheEngine(t *testing.T) {
 	w.idle()
 }
 
+// A page may hold a record twice. The mark of the call that is under way for one of them is no strike against the other.
+func TestAMarkUnderWayIsNoStrike(t *testing.T) {
+	w := newWorld(t, []Step{
+		0: {Address: "chat", Kind: Source},
+		1: {Address: "parse", Kind: Transform, Inputs: []int{0}, MaxRows: 1},
+		2: {Address: "raw", Kind: Sink, Inputs: []int{1}},
+	}, append(records(1), records(1)...))
+	w.disk.marks[Mark{Step: 2, ID: hashOf("m1")}] = strikes - 1
+	w.ready = func(w *world, c Call) bool { return w.cfg.Steps[c.Step].Address != "parse" }
+	w.start()
+	w.slow = true
+	for _, c := range w.hung { // the second comes to raw when the first is about to be called there
+		for _, e := range w.answer(c) {
+			w.event(e)
+		}
+	}
+	w.slow = false
+	w.drain()
+	if n := len(w.done["raw"]); n != 2 {
+		t.Errorf("it was delivered %d times, want 2", n)
+	}
+	w.clean()
+	w.unmarked()
+}
+
 // packing is a graph with a sink that packs many records into one object.
 func packing() []Step {
 	return []Step{

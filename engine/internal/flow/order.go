@@ -97,6 +97,23 @@ func (m *Machine) lineUpLot(c int, l *lot) bool {
 	return true
 }
 
+// stalled reports whether rows of a lot may have to wait for their places behind a lot that was read before it and is blocked. A lot that is
+// not stalled must not wait for them in turn, it may be what blocks: it leaves owed what has to.
+func (m *Machine) stalled(l *lot) bool {
+	if len(m.ordered) == 0 || l.source < 0 {
+		return false
+	}
+	for _, x := range m.order[l.source] {
+		if x == l {
+			break
+		}
+		if !x.begun {
+			return true
+		}
+	}
+	return false
+}
+
 // takePlace puts a row that has a unit at an ordered step into the line of its key, and lets it go on.
 func (m *Machine) takePlace(c int, u unit) {
 	if k := u.key(); k != 0 {

@@ -171,3 +171,39 @@ func TestASecondTimeKeepsItsPlaceInLine(t *testing.T) {
 	}
 	w.clean()
 }
+
+// A page waits because a record of it is replayed, the next page waits for its place behind it, and what is replayed is about a record of
+// that one.
+func TestAReplayDoesNotWaitForALotBehindOneThatItBlocks(t *testing.T) {
+	w := newWorld(t, []Step{
+		0: {Address: "chat", Kind: Source},
+		1: {Address: "parse", Kind: Transform, Inputs: []int{0}},
+		2: {Address: "raw", Kind: Sink, Inputs: []int{1}, Ordered: true},
+		3: {Address: "recalled", Kind: Sink, Inputs: []int{1}, After: []int{2}, About: true},
+	}, []rec{{id: "m1", about: "m2", key: 1}})
+	w.wants = func(step string, r rec) bool { return step != "recalled" || r.about != "" }
+	w.do = func(w *world, step string, r rec, c Call) answer {
+		if step == "parse" && r.id == "m1" && w.now.Equal(epoch) {
+			return retry(time.Minute, "busy")
+		}
+		return ok(r)
+	}
+	w.start()
+	w.slow = true
+	w.advance(2 * time.Minute)
+	if len(w.ops) != 1 || w.ops[0].kind != loading {
+		t.Fatalf("%v is under way, want a load", w.ops)
+	}
+	load := w.ops[0]
+	w.ops, w.slow, w.page = nil, false, 1
+	w.source = append(w.source, w.source[0], rec{id: "m2", key: 2})
+	w.act([]Action{Grant{Rows: 2}})
+	w.drain()
+	w.ops = append(w.ops, load)
+	w.drain()
+	w.advance(time.Hour)
+	if w.disk.position != 3 || len(w.done["recalled"]) == 0 {
+		t.Errorf("checkpoint %d, recalled took %v; want 3 and m1", w.disk.position, ids(w.done["recalled"]))
+	}
+	w.clean()
+}

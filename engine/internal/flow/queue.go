@@ -144,8 +144,11 @@ func (m *Machine) dispatch(c int) bool {
 		return yielded
 	case suspects:
 		it := st.suspects[0]
-		st.suspects, st.proving = st.suspects[1:], true
-		m.call(c, []*item{it}, true)
+		st.suspects = st.suspects[1:]
+		if !m.convict(c, it) {
+			st.proving = true
+			m.call(c, []*item{it}, true)
+		}
 		return true
 	case st.inFlight+st.marking >= m.steps[c].MaxInFlight:
 		return yielded
