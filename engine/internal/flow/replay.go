@@ -130,7 +130,7 @@ func (r *replay) probes(m *Machine) bool {
 }
 
 // receipts takes what sinks said of the rows of a replay in earlier passes. Those that it runs again will say it anew; what another one
-// owed then and does not now, it has delivered.
+// owed then and does not now, it has delivered. So has one that was set up since, as long as files may come.
 func (m *Machine) receipts(l *lot, said map[int][]State) {
 	for sink, is := range m.awaited {
 		if !is || said[sink] == nil || l.replay.allow.has(sink) {
@@ -138,7 +138,9 @@ func (m *Machine) receipts(l *lot, said map[int][]State) {
 		}
 		copy(l.state[sink], said[sink])
 		for root, s := range said[sink] {
-			if s >= StateKept && !m.owed.owes(sink, l.first.rows[root].ID) {
+			row := &l.first.rows[root]
+			set := s == StateDisabled && !m.steps[sink].Disabled && m.steps[sink].FilesOnly && row.Deadline.After(m.now)
+			if (s >= StateKept || set) && !m.owed.owes(sink, row.ID) {
 				l.state[sink][root] = StateDelivered
 				m.content.Announce(Receipt{Lot: l.id, Root: int32(root), Sink: sink, State: StateDelivered})
 			}
