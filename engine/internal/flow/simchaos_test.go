@@ -317,7 +317,6 @@ func (s *sim) does(r *rec, c Call) answer {
 	a := s.thinks(r, c)
 	st, k := &s.cfg.Steps[c.Step], entryKey{c.Step, r.hash}
 	if c.Step == s.keyer && a.Verdict == Done {
-		s.keyed[r.hash] = true
 		a.out.key = r.group
 		for i := range a.outs {
 			a.outs[i].key = r.group
@@ -743,6 +742,7 @@ func (s *sim) work(c Call) {
 			e.Runs = nil
 		}
 		if len(e.Runs) > 0 {
+			s.heard(c, list, e.Runs)
 			for _, r := range e.Runs {
 				s.log("  %v: %s %s%s", ids(list[r.First:r.First+r.Count]), [...]string{"", "done", "passed", "retry", "reject", "held"}[r.Verdict],
 					r.Code, map[bool]string{true: " and again"}[r.Revisit])
@@ -759,6 +759,18 @@ func (s *sim) work(c Call) {
 		}
 	}
 	s.event(Returned{Call: c.ID})
+}
+
+// heard notes the keys that the machine is about to learn. One that was set in an answer which nobody hears gives no place in line.
+func (s *sim) heard(c Call, list []rec, runs []Run) {
+	if c.Step != s.keyer {
+		return
+	}
+	for _, r := range runs {
+		for i := r.First; r.Verdict == Done && i < r.First+r.Count; i++ {
+			s.keyed[list[i].hash] = true
+		}
+	}
 }
 
 // fails breaks a call off.
