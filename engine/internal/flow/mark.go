@@ -1,5 +1,7 @@
 package flow
 
+import "slices"
+
 // Codes of dead letters that the machine itself makes.
 const (
 	CodeKilled  = "KILLED_ITS_PLUGIN" // the process of the step died again and again when it had nothing but this record, or nobody lived to tell
@@ -74,6 +76,42 @@ func (m *Machine) ended(c int, b *batch, row int32) {
 		delete(m.marks, k)
 		b.lot.unmark = append(b.lot.unmark, k)
 	}
+}
+
+// outlived forgets what is marked of records whose entries leave their steps with a lot, though no call ended it: a probe has found them
+// there, a later pass has settled them, somebody has dropped them. A mark stays while another entry leads to its step, or another lot is
+// about its record; and whether a dead letter may have been sent, once it is tried again, nobody but its mark tells.
+func (m *Machine) outlived(l *lot, left []aboutKey) {
+	for _, e := range left {
+		if p := m.inFlight[e.id]; len(m.marks) == 0 || p != nil && p.lot != l {
+			continue
+		}
+		for c := range m.steps {
+			k := aboutKey{c, e.id}
+			if _, is := m.marks[k]; is && !m.goesAlone(k, l) && !m.owed.leads(k) && !(m.steps[c].Once && m.owed.dead(k)) {
+				delete(m.marks, k)
+				l.unmark = append(l.unmark, k)
+			}
+		}
+	}
+}
+
+// goesAlone reports whether a step works on a record alone, or is about to, in another lot than l. That may be a record that a transform has
+// made, in a lot of the one that it was made of.
+func (m *Machine) goesAlone(k aboutKey, l *lot) bool {
+	is := func(it *item) bool { return it.b.lot != l && it.n == 1 && it.key(k.step) == k }
+	for _, x := range m.lots {
+		if w := x.marked; w != nil && w.step == k.step && is(w.it) {
+			return true
+		}
+	}
+	for _, c := range m.calls {
+		if c.step == k.step && slices.ContainsFunc(c.parts, func(p part) bool { return is(p.item) }) {
+			return true
+		}
+	}
+	st := &m.states[k.step]
+	return slices.ContainsFunc(st.suspects, is) || slices.ContainsFunc(st.replays, is)
 }
 
 // unmarked is what a lot has to say of marks when it settles.

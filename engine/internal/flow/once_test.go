@@ -303,3 +303,85 @@ func TestTheSinkDiesWhileItHolds(t *testing.T) {
 	w.unmarked()
 	w.idle()
 }
+
+// A mark ends with the entries that lead to its step, when no call of it ended it: here an engine was killed with a record under way, and
+// then a probe finds that record at the sink, or somebody drops it.
+func TestMarksGoWithTheirEntries(t *testing.T) {
+	for _, how := range []string{"probe", "drop"} {
+		t.Run(how, func(t *testing.T) {
+			w := newWorld(t, []Step{
+				0: {Address: "chat", Kind: Source},
+				1: {Address: "media", Kind: Transform, Inputs: []int{0}, MakesFiles: true},
+				2: {Address: "oss", Kind: Sink, Inputs: []int{1}, Probes: true},
+				3: {Address: "md5", Kind: Sink, Inputs: []int{1}, Probes: true},
+			}, withFiles(records(1), true))
+			away := map[string]bool{"oss": true, "md5": true}
+			w.do = func(w *world, step string, r rec, c Call) answer {
+				switch {
+				case away[step]:
+					return down("503")
+				case step == "media":
+					return ok(media(r))
+				}
+				return ok(r) // a lost answer: it is there
+			}
+			w.start()
+			id := w.source[0].identity()
+			for step := 1; step <= 3; step++ {
+				w.disk.marks[Mark{Step: step, ID: id}] = strikes - 1
+			}
+			w.start()
+			for step := 2; step <= 3; step++ {
+				if how == "drop" {
+					w.event(Wanted{Step: step, Drop: true})
+				}
+				away[w.cfg.Steps[step].Address] = how == "drop"
+				w.advance(time.Hour)
+				if step == 2 && (len(w.disk.marks) != 2 || w.disk.marks[Mark{Step: 2, ID: id}] > 0) {
+					t.Errorf("marks %v, want those of media, to which md5 leads, and of md5", w.disk.marks)
+				}
+			}
+			w.clean()
+			w.unmarked()
+		})
+	}
+}
+
+// That a record may have been sent is known as long as it may be sent again: of a dead letter, too.
+func TestADeadLetterKeepsTheMarkOfOnce(t *testing.T) {
+	w := newWorld(t, []Step{
+		0: {Address: "chat", Kind: Source},
+		1: {Address: "media", Kind: Transform, Inputs: []int{0}, MakesFiles: true},
+		2: {Address: "oss", Kind: Sink, Inputs: []int{1}, Once: true},
+	}, withFiles(records(1), true))
+	sent, gone := 0, false
+	w.do = func(w *world, step string, r rec, c Call) answer {
+		switch {
+		case step == "oss":
+			sent++
+			return answer{Run: Run{Verdict: Done}}
+		case gone:
+			return answer{Run: Run{Verdict: Reject, Code: "bad"}}
+		}
+		return ok(media(r))
+	}
+	w.ready = func(w *world, c Call) bool { return c.Step != 2 }
+	w.start()
+	w.advance(time.Minute)
+	if len(w.hung) != 1 {
+		t.Fatalf("%d calls hang, want 1", len(w.hung))
+	}
+	gone = true // the file, for the next engine
+	w.start()
+	w.advance(time.Hour)
+	if _, dead := w.owed("oss"); dead != 1 || len(w.disk.marks) != 1 {
+		t.Errorf("%d dead, marks %v; want 1 and its mark", dead, w.disk.marks)
+	}
+	gone, w.ready = false, nil
+	w.event(Wanted{Step: 2, Dead: true})
+	w.advance(time.Hour)
+	if f := w.facts[len(w.facts)-1]; sent != 0 || f.Code != CodeUnknown {
+		t.Errorf("it was sent %d times again, and its last word is %q, want %s", sent, f.Code, CodeUnknown)
+	}
+	w.unmarked()
+}

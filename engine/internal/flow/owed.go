@@ -172,6 +172,28 @@ func (o *registry) has(step int, id uint64) bool {
 	return ok
 }
 
+// leads reports whether an entry of a record, of whichever step, is to bring it to a step.
+func (o *registry) leads(k aboutKey) bool {
+	for c := range o.steps {
+		if e, ok := o.steps[c].byID[k.id]; ok && o.m.paths(e.group().Door, c).has(k.step) {
+			return true
+		}
+	}
+	return false
+}
+
+// dead reports whether a record is a dead letter of a step. It looks at all that the step has.
+func (o *registry) dead(k aboutKey) bool {
+	for _, h := range o.steps[k.step].holdings {
+		for _, g := range h.groups {
+			if g.Dead && slices.ContainsFunc(g.Rows, func(row uint32) bool { return h.ids[row] == k.id }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // owes reports whether a step owes a record, itself or because a sink that it waits for does.
 func (o *registry) owes(step int, id uint64) bool { return o.has(step, id) || o.carried(step, id) }
 

@@ -40,6 +40,7 @@ func (m *Machine) settle(l *lot) {
 		s.worked(l)
 	}
 	s.store(l)
+	m.outlived(l, s.sinks)
 	s.commit.Marks = m.unmarked(l)
 	m.unproved(l)
 	s.end()

@@ -385,7 +385,7 @@ func (s *sim) thinks(r *rec, c Call) answer {
 		return down("blip")
 	case chance(0.02):
 		return answer{Run: Run{Verdict: Retry, Cause: "person", Code: "locked", Alarm: true, Detail: r.id}}
-	case (!s.m.states[step].proving || s.disk.marks[Mark{Step: step, ID: r.hash}] < strikes) && chance(0.03):
+	case (!s.m.states[step].proving || s.disk.marks[s.markOf(&c, r)] < strikes) && chance(0.03):
 		return answer{dies: true}
 	case f == passed:
 		return answer{Run: Run{Verdict: Passed, Code: "not_mine"}}

@@ -128,9 +128,22 @@ func (s *sim) marked(c *Call, list []rec) {
 		s.t.Errorf("once: %s is to be sent by %s, and that is not durable", list[0].id, st.Address)
 	case st.Once && !st.Resend && s.unsure[entryKey{c.Step, list[0].hash}] && !s.roots[list[0].hash].retried && s.roots[list[0].hash].feed.overlap == 0:
 		s.t.Errorf("once: %s is sent by %s again, though it may have been", list[0].id, st.Address)
-	case call.suspect && !call.flush && len(list) == 1 && s.disk.marks[Mark{Step: c.Step, ID: list[0].hash}] == 0:
+	case call.suspect && !call.flush && len(list) == 1 && s.disk.marks[s.markOf(c, &list[0])] == 0:
 		s.t.Errorf("strikes are durable: %s is tried alone by %s, and that is not", list[0].id, st.Address)
 	}
+}
+
+// markOf is the mark of a record that is called alone. At the door of an entry that is not the record's own, but that of the owed one, which
+// a transform behind the door makes of it, perhaps with others: a row of a replay has that identity there, and has it again in the next
+// engine.
+func (s *sim) markOf(c *Call, r *rec) Mark {
+	k := Mark{Step: c.Step, ID: r.hash}
+	if call, l := s.m.calls[c.ID], s.m.lots[r.lot]; call != nil && c.Rows == 1 && l.replay != nil {
+		if owed := l.first.rows[r.root].ID; call.parts[0].key(c.Step).id == owed {
+			k.ID = owed
+		}
+	}
+	return k
 }
 
 // keyLine is the order of an ordered step: by key, and the place of each record in it.

@@ -24,12 +24,7 @@ func (m *Machine) wanted(e Wanted) {
 		m.owed.leave(g, g.Rows)
 		if e.Drop {
 			for _, row := range g.Rows {
-				k := aboutKey{e.Step, g.h.ids[row]}
-				s.sinks = append(s.sinks, k)
-				if _, is := m.marks[k]; is && !e.Dead && m.inFlight[k.id] == nil { // else it is that of a later pass
-					delete(m.marks, k)
-					s.commit.Marks = append(s.commit.Marks, Mark{k.step, k.id, 0})
-				}
+				s.sinks = append(s.sinks, aboutKey{e.Step, g.h.ids[row]})
 			}
 			g.Rows = nil
 			return
@@ -48,5 +43,7 @@ func (m *Machine) wanted(e Wanted) {
 	}
 	l := m.newLot(-1, 0)
 	l.first, l.done, s.commit.Lot = &batch{lot: l}, true, l.id
+	m.outlived(l, s.sinks)
+	s.commit.Marks = m.unmarked(l)
 	s.end()
 }
