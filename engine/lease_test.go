@@ -286,12 +286,21 @@ func (s *site) mark(name string, there bool) {
 // whole fails unless a list holds every record from the first on.
 func (r *rival) whole() {
 	r.s.t.Helper()
+	if n, of := r.missing(); n > 0 {
+		r.s.t.Errorf("%s: record %d is missing of %d", r.name, n, of)
+	}
+}
+
+// missing is the first record that is not there, of how many; 0 when none is missing.
+func (r *rival) missing() (n, of int) {
+	r.s.t.Helper()
 	seen := listed(r.s.t, r.listed)
-	for n := 1; n <= len(seen); n++ {
-		if seen[fmt.Sprint("n", n)] == 0 {
-			r.s.t.Errorf("%s: record %d is missing of %d", r.name, n, len(seen))
+	for n := range len(seen) {
+		if seen[fmt.Sprint("n", n+1)] == 0 {
+			return n + 1, len(seen)
 		}
 	}
+	return 0, len(seen)
 }
 
 func TestASecondEngineIsRefused(t *testing.T) {
@@ -466,7 +475,10 @@ func TestAnEngineThatCannotRenew(t *testing.T) {
 		t.Error("it has written without a lease")
 	}
 	s.mark("leaseless", false)
-	a.wait("what was owed", func() bool { return a.count() > n+60 }) // 10 minutes at one in 10 s
+	a.wait("what was owed", func() bool { // 10 minutes at one in 10 s, and beside them fresh ones
+		gap, of := a.missing()
+		return of > n+60 && gap == 0
+	})
 	a.stop()
 	if err := a.end(); err != nil {
 		t.Fatal(err)

@@ -464,8 +464,9 @@ func (e *Engine) loaded(a flow.Load, p *parcel) {
 	ev := flow.Loaded{Lot: a.Lot, At: e.hold(at), Receipts: map[int][]flow.State{}}
 	ev.Rows = e.rows(at, retention, e.Clock.Now(), nil)
 	if p.last != nil {
-		last := &held{Batch: protocol.Gather(protocol.Part{Batch: p.last, Rows: rows}), source: source, lot: a.Lot, rows: ev.Rows}
+		last := &held{Batch: protocol.Gather(protocol.Part{Batch: p.last, Rows: rows}), source: source, lot: a.Lot}
 		ev.Last = e.hold(last)
+		ev.LastRows = e.rows(last, retention, e.Clock.Now(), func(i int) (*held, int32) { return at, int32(i) })
 	}
 	l := e.lot(a.Lot)
 	for i, r := range a.Rows {

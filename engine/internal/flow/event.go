@@ -125,6 +125,7 @@ type Loaded struct {
 	Lot      uint64
 	At, Last Batch
 	Rows     []Row
+	LastRows []Row           // of Last: their keys count
 	Receipts map[int][]State // by sink, per row
 	Err      bool
 }

@@ -66,15 +66,27 @@ func (m *Machine) withdraw(c int, it *item) {
 	if m.marks[k]--; m.marks[k] <= 0 {
 		delete(m.marks, k)
 	}
-	it.b.lot.unmark = append(it.b.lot.unmark, k)
+	m.unmark(it.b.lot, k)
 }
 
-// ended forgets the mark of a record: it is known how its call ended. It leaves the disk with the commit of its lot.
+// unmark makes it durable that a mark has changed. What was sent once says so with the commit of its lot, by which it is known how that ended.
+// A strike goes at once: an engine that dies before its lot is done, of something else, must not find it again.
+func (m *Machine) unmark(l *lot, k aboutKey) {
+	if m.steps[k.step].Once {
+		l.unmark = append(l.unmark, k)
+		return
+	}
+	own := m.newLot(-1, 0)
+	own.first, own.done = &batch{lot: own}, true
+	m.do(Commit{Lot: own.id, Source: -1, Marks: []Mark{{k.step, k.id, m.marks[k]}}})
+}
+
+// ended forgets the mark of a record: it is known how its call ended.
 func (m *Machine) ended(c int, b *batch, row int32) {
 	k := aboutKey{c, b.rows[row].ID}
 	if _, is := m.marks[k]; is {
 		delete(m.marks, k)
-		b.lot.unmark = append(b.lot.unmark, k)
+		m.unmark(b.lot, k)
 	}
 }
 

@@ -108,7 +108,12 @@ func (m *Machine) loaded(e Loaded) {
 	l.first.id, l.first.rows = e.At, e.Rows
 	m.share(e.At, l)
 	if e.Last != 0 {
-		r.last = m.newBatch(e.Last, l, -1, e.Rows)
+		for i := range e.LastRows {
+			key := e.LastRows[i].Key // it may have been set on the way
+			e.LastRows[i] = e.Rows[i]
+			e.LastRows[i].Key = key
+		}
+		r.last = m.newBatch(e.Last, l, -1, e.LastRows)
 		r.last.from, r.last.fromRow = l.first, l.first.all()
 	}
 	m.receipts(l, e.Receipts)

@@ -409,6 +409,7 @@ func (w *world) load(a Load) Event {
 	}
 	if p.last != nil {
 		e.Last = pick(p.last)
+		e.LastRows = w.rows(e.Last)
 	}
 	e.Rows = w.rows(e.At)
 	return e

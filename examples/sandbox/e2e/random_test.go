@@ -39,7 +39,7 @@ func TestRandomKills(t *testing.T) {
 	takes := 30 * time.Millisecond
 	govern := func(arrived, struck float64) {
 		if arrived > struck {
-			takes = min(takes*3/2, 400*time.Millisecond)
+			takes = min(takes*3/2, 100*time.Millisecond)
 		} else {
 			takes = max(takes*2/3, time.Millisecond)
 		}
@@ -99,6 +99,13 @@ func TestRandomKills(t *testing.T) {
 	c.control(http.MethodPost, "/fault", url.Values{"kintone": {"off"}, "oss": {"off"}, "wecom": {"off"}})
 	e.finish(time.Hour)
 	stop()
+	// A record whose plugin, or engine, was killed five times in a row while it was alone there is taken for the killer. It is a dead letter
+	// that says so, and waits for a person.
+	if blamed := strings.Count(c.ask("dead", "list"), "KILLED_ITS_PLUGIN"); blamed > 0 {
+		t.Logf("%d dead letters KILLED_ITS_PLUGIN (groups and entries) are replayed", blamed)
+		c.ask("dead", "replay", "--all")
+		c.runOn()
+	}
 	t.Logf("%d of %d kills hit rows on their way (%d %%): %s", hit, kills, hit*100/max(kills, 1), spread(rows))
 	t.Logf("memory: %s", &memory)
 	t.Logf("asked for or sent again: %d; the whole run took %s", now.again(), time.Since(began).Round(time.Second))
