@@ -146,7 +146,14 @@
 //
 // 2026-11-22  The same marks are the strikes of a record that may kill its plugin. Five calls alone that end with a death are a verdict, or
 // whose end nobody has seen, because the engine may have died with it. With two, an upload of some seconds was blamed for processes that
-// something else had killed.
+// something else had killed. A strike leaves the disk as soon as its call has ended: an engine that dies again and again of something else
+// would find it each time, and convict the innocent.
+//
+// 2026-11-22  No row waits for a record whose page stands behind one that is blocked: the blocked page may be waiting for that row. It is owed
+// until the record is settled.
+//
+// 2026-11-22  A replay decodes only the receipts of its rows, and a few rows of a batch are copied out of it: otherwise polling for files that
+// are not ready spends half of the engine's time on other rows, and keeps their memory.
 //
 // 2026-11-22  order = "key" is a line for each key, in read order: a row takes its place when nothing read before it can still come to the
 // step, because keys may be set on the way. An owed record keeps its place and holds back its key, at the step and, where the key is known

@@ -53,7 +53,8 @@ func (m *Machine) owe(step int, b *batch, row int32, r Run) {
 		g.Cause = CauseDown
 	}
 	g.Raised = r.Alarm || g.Cause != "" && !ours(g.Cause)
-	o.keep = here && g.Cause != CauseDisabled && !(again && rp.kept) &&
+	lost := o.door == step && m.maker[step] >= 0 // a replay from behind the maker: it cannot be asked for the bytes again
+	o.keep = here && (g.Cause != CauseDisabled || lost) && !(again && rp.kept) &&
 		(o.door == step || s.Kind == Sink && !deadline.IsZero() && !m.now.Before(deadline.Add(-m.limits.Rescue)))
 
 	// An entry of a replay stays as it is, unless this pass has brought something new: bytes to keep, or word from the maker of the files
