@@ -72,6 +72,9 @@ func (m *Machine) owe(step int, b *batch, row int32, r Run) {
 	switch {
 	case o.keep:
 		o.door, o.at, g.Kept, state = step, ref, true, StateKept
+		if g.Cause == CauseDisabled {
+			g.Deadline = deadline // of being set up
+		}
 	case o.door != step:
 		g.Deadline = deadline
 	case g.Cause == CauseDisabled, r.Code == CodeOrphan:
