@@ -160,7 +160,7 @@ func (c *Client) failure(ctx context.Context, step string, err error) error {
 		return context.Cause(ctx)
 	}
 	switch status.Code(err) {
-	case codes.Unavailable:
+	case codes.Unavailable, codes.Canceled: // canceled, but not by ctx: whoever started the process noticed first, and closed the connection
 		return &GoneError{c.options.Plugin, step, err}
 	case codes.Aborted, codes.ResourceExhausted:
 		return &BrokenError{c.options.Plugin, step, status.Convert(err).Message()}

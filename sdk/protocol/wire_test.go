@@ -515,3 +515,41 @@ func TestErrorsOfTheConnection(t *testing.T) {
 		t.Errorf("too large: %v", err)
 	}
 }
+
+// Whoever started a process may see that it died before a call to it does, and closes the connection.
+func TestConnectionClosedUnderACall(t *testing.T) {
+	begun, end := make(chan struct{}), make(chan struct{})
+	c := &component{work: func(context.Context, *sdk.Call) error {
+		close(begun)
+		<-end
+		return nil
+	}}
+	lis := bufconn.Listen(1 << 20)
+	g := grpc.NewServer(ServerOptions()...)
+	Register(g, c.plugin(), io.Discard)
+	go g.Serve(lis)
+	defer g.Stop()
+	defer close(end)
+	conn, err := grpc.NewClient("passthrough:///plugin", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := NewClient(conn, Options{})
+	h, err := client.Open(t.Context(), Step{Kind: sdk.KindTransform, Type: "any"}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		<-begun
+		conn.Close()
+	}()
+	_, _, _, _, err = work(t, client, h, Work{Batch: FromRecords([]sdk.Record{{ID: "1"}})})
+	var gone *GoneError
+	if !errors.As(err, &gone) {
+		t.Errorf("during a call: %v", err)
+	}
+	if _, _, _, _, err = work(t, client, h, Work{Batch: FromRecords([]sdk.Record{{ID: "1"}})}); !errors.As(err, &gone) {
+		t.Errorf("after it: %v", err)
+	}
+}
