@@ -196,11 +196,19 @@ func TestStoppedWhileSending(t *testing.T) {
 	if _, err := Run(ctx, o); err != nil {
 		t.Fatal(err)
 	}
-	if seen := listed(t, sent); seen["n1"] != 1 || seen["begin-n2"] != seen["n2"] || seen["begin-n3"] != 0 {
-		t.Errorf("stopped after %v", seen)
+	seen, begun := listed(t, sent), 0 // two at once, in any order
+	for n := 1; n <= 3; n++ {
+		id := fmt.Sprint("n", n)
+		begun += seen["begin-"+id]
+		if seen[id] != seen["begin-"+id] {
+			t.Errorf("stopped after %v", seen)
+		}
+	}
+	if begun < 1 || begun > 2 {
+		t.Errorf("%d were begun", begun)
 	}
 	s := stepOf(t, finish(t, o), "sink.mail.out")
-	seen := listed(t, sent)
+	seen = listed(t, sent)
 	for n := 1; n <= 3; n++ {
 		if seen[fmt.Sprint("n", n)] != 1 {
 			t.Errorf("n%d was sent %d times", n, seen[fmt.Sprint("n", n)])
