@@ -163,6 +163,39 @@ var mutants = []mutant{
 	{"the machine follows the clock backward", "flow.go",
 		"	if now.After(m.now) {\n		m.now = now\n	}",
 		"	m.now = now"},
+	{"an entry with kept bytes is given up to one that brings none", "offer.go",
+		"			case rp != nil && rp.step == c && rp.group.wantsBytes():",
+		"			case rp != nil && rp.step == c && rp.group.wantsBytes() && c > 99:"},
+	{"a page that is not blocked waits for one that is", "order.go",
+		"		if !x.begun {\n			return true\n		}\n	}\n	return false",
+		"		if !x.begun {\n			return false\n		}\n	}\n	return false"},
+	{"strikes stay on disk until the lot is done", "mark.go",
+		"	if m.steps[k.step].Once {\n		l.unmark = append(l.unmark, k)\n		return\n	}",
+		"	if true {\n		l.unmark = append(l.unmark, k)\n		return\n	}"},
+	{"marks of what somebody else has settled stay", "mark.go",
+		"				l.unmark = append(l.unmark, k)\n			}",
+		"			}"},
+	{"a mark goes while its step works on the record alone", "mark.go",
+		"is && !m.goesAlone(k, l) &&",
+		"is &&"},
+	{"convicted by its own call that is under way", "mark.go",
+		"	if it.marked || it.n > 1 || m.marks[it.key(c)] < strikes {",
+		"	if it.n > 1 || m.marks[it.key(c)] < strikes {"},
+	{"a record that killed five engines is tried for ever", "mark.go",
+		"	if it.marked || it.n > 1 || m.marks[it.key(c)] < strikes {",
+		"	if it.marked || it.n > 1 || m.marks[it.key(c)] < 1000 {"},
+	{"a record probed has lost the key that was set on the way", "replay.go",
+		"			e.LastRows[i].Key = key\n",
+		"			_ = key\n"},
+	{"a second time has had its turn everywhere", "order.go",
+		"r != nil && r.group.Revisit && (order == 0 || !m.below[r.step].has(c)) {",
+		"r != nil && r.group.Revisit {"},
+	{"bytes of a disabled sink are not kept where they cannot be made again", "owe.go",
+		"	o.keep = here && (g.Cause != CauseDisabled || lost) &&",
+		"	o.keep = here && g.Cause != CauseDisabled &&"},
+	{"what a formerly disabled sink has taken it has not", "replay.go",
+		"			if (s >= StateKept || set) && !m.owed.owes(sink, row.ID) {",
+		"			if s >= StateKept && !m.owed.owes(sink, row.ID) {"},
 	{"identities in errors", "owe.go",
 		"	g := Group{Cause: r.Cause, Code: r.Code, Since: m.now, Detail: r.Detail,",
 		"	g := Group{Cause: r.Cause, Code: r.Code + r.Detail, Since: m.now, Detail: r.Detail,"},
@@ -216,7 +249,8 @@ func TestMutants(t *testing.T) {
 }
 
 // needed are the tests that make up the simulation. No other one runs with a mutant.
-var needed = []string{"world_test.go", "look_test.go", "sim_test.go", "simchaos_test.go", "simgraph_test.go", "simlaws_test.go", "simrare_test.go"}
+var needed = []string{"world_test.go", "worldsteps_test.go", "worlddisk_test.go", "look_test.go", "sim_test.go", "simworld_test.go",
+	"simsources_test.go", "simsteps_test.go", "simchaos_test.go", "simgraph_test.go", "simlaws_test.go", "simrare_test.go"}
 
 // hunt lives through worlds with a mutant, in a copy of this package that is a module of its own.
 func hunt(dir string, m mutant, text map[string]string) (law, seed string, err error) {

@@ -22,7 +22,8 @@ var (
 // TestRandomWorlds lets machines live through weeks of trouble: steps that retry, refuse, reject, wait for a cause, plan a second time or
 // are away; plugins that die in the middle of a call; records that kill them; sources that send records twice; engines that are killed
 // with anything under way, before, in and after each write; disks that fail, clocks that jump. Then everything is healthy again, and every
-// record must be where its fate says. The laws are in simlaws_test.go; each failure begins with the name of the one that is broken.
+// record must be where its fate says. What a world is made of: simgraph_test.go (steps and fates), simsources_test.go, simsteps_test.go,
+// simchaos_test.go (what goes wrong, and when). The laws are in simlaws_test.go; each failure begins with the name of the one that is broken.
 func TestRandomWorlds(t *testing.T) {
 	if *seed != 0 {
 		for _, broken := range judge(t, *seed, true).broken {
