@@ -67,6 +67,7 @@ var floor = map[string]reasons{
 		"github.com/aws/aws-sdk-go-v2": "the vendor's client",
 		"github.com/aws/smithy-go":     "its errors and middleware",
 	},
+	"plugins/object/objecttest":       {"plugins/object": "what it tests", "sdk": "outcomes"},
 	"plugins/*/*sim":                  {}, // a simulator shares no code with what it judges
 	"plugins/kintone/kintonesim/real": {},
 
@@ -146,7 +147,8 @@ var floor = map[string]reasons{
 // tests is what the tests of a folder may import besides; anyTest, what all tests may. The package that they test needs no word.
 var tests = map[string]reasons{
 	"plugins/*":                       {"sdk/sdktest": "conformance"},
-	"plugins/oss":                     {"plugins/oss/osssim": "its service"},
+	"plugins/oss":                     {"plugins/oss/osssim": "its service", "plugins/object/objecttest": "what stores share"},
+	"plugins/s3":                      {"plugins/object/objecttest": "what stores share"},
 	"plugins/oss/osssim":              {"github.com/aliyun/aliyun-oss-go-sdk": "the vendor's client provokes the refusals"},
 	"plugins/kintone":                 {"plugins/kintone/kintonesim": "its service"},
 	"plugins/kintone/kintonesim/real": {"plugins/kintone/kintonesim": "judged by the vendor's client, in a process of its own"},

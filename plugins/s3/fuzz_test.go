@@ -1,84 +1,22 @@
 package s3
 
 import (
-	"bytes"
 	"context"
-	"crypto/md5"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
-	"io"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/weir-etl/weir/plugins/object"
-	"github.com/weir-etl/weir/sdk"
+	"github.com/weir-etl/weir/plugins/object/objecttest"
 )
-
-const fuzzSecret = "access-key-secret-0123456789"
-
-// answers plays a store: it has one answer to HEAD, and one to everything else. Where it has none, it stores what comes.
-type answers struct {
-	t          *testing.T
-	head, body string
-	status     int
-	headers    http.Header
-	honest     bool
-
-	asked  int
-	stored []byte
-}
-
-func (a *answers) RoundTrip(r *http.Request) (*http.Response, error) {
-	if a.asked++; a.asked > 250+len(a.body) {
-		a.t.Fatalf("%d requests for one object", a.asked)
-	}
-	for name, values := range r.Header { // net/http sends no such request
-		for _, v := range values {
-			if strings.ContainsFunc(v, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }) {
-				return nil, errors.New("invalid header field value for " + name)
-			}
-		}
-	}
-	var sent []byte
-	if r.Body != nil {
-		var err error
-		if sent, err = io.ReadAll(r.Body); err != nil {
-			return nil, err
-		}
-	}
-	h, status, body := a.headers.Clone(), a.status, a.body
-	if a.honest {
-		status, body, h = http.StatusOK, "", http.Header{}
-		if r.Method == http.MethodHead {
-			status = http.StatusNotFound
-		} else {
-			a.stored = sent
-			h.Set(hashSHA, shaOf(sent))
-		}
-	} else if r.Method == http.MethodHead {
-		status, body = a.statusOfHead(), ""
-	}
-	return &http.Response{StatusCode: status, Status: strconv.Itoa(status) + " as given", Header: h, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
-}
-
-func (a *answers) statusOfHead() int {
-	status, err := strconv.Atoi(a.head)
-	if err != nil {
-		return http.StatusNotFound
-	}
-	return status
-}
 
 const hashSHA = "X-Amz-Checksum-Sha256"
 
@@ -114,63 +52,37 @@ func FuzzAnswers(f *testing.F) {
 	f.Add(200, []byte{}, "404", "", "", "", "", "a/b", "a\r\nb", "text/plain\r\nX-Evil: 1", small)
 	f.Add(200, []byte{}, "404", "", "", "", "", "%2e", "\xff\x00", "é", []byte{})
 	f.Fuzz(func(t *testing.T, status int, body []byte, head, sha, meta, etag, request, key, name, media string, content []byte) {
-		sum5, sum := md5.Sum(content), sha256.Sum256(content)
-		o := &object.Object{
-			Key: key, Size: int64(len(content)), MD5: hex.EncodeToString(sum5[:]), SHA256: hex.EncodeToString(sum[:]), MediaType: media, Name: name,
-			Meta: map[string]string{"msgid": name}, Open: func() (io.ReadSeekCloser, error) { return reader{bytes.NewReader(content)}, nil },
-		}
-		dial := func(a *answers) *store {
+		o := objecttest.Object(content, key, name, media)
+		dial := func(a *objecttest.Answers) *store {
 			return &store{bucket: "archive", sha256: true, base: &url.URL{Scheme: "https", Host: "archive.s3.example.com", Path: "/"}, client: s3.New(s3.Options{
 				BaseEndpoint: aws.String("https://s3.example.com"), Region: "us-east-1", Retryer: aws.NopRetryer{}, HTTPClient: &http.Client{Transport: a},
 				Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-					return aws.Credentials{AccessKeyID: "id", SecretAccessKey: fuzzSecret}, nil
+					return aws.Credentials{AccessKeyID: "id", SecretAccessKey: objecttest.Secret}, nil
 				}),
 				RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired, ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
 			})}
 		}
-		// A service in good order is never taken for one that is down, whatever a record holds.
-		good := &answers{t: t, honest: true}
-		_, err := object.Writer{Store: dial(good)}.Place(t.Context(), o)
-		if err == nil && !bytes.Equal(good.stored, content) {
-			t.Errorf("stored %q, want %q", good.stored, content)
-		} else if out := sdk.OutcomeOf(err); err != nil && (out.Verdict != sdk.VerdictReject || out.Down) {
-			t.Errorf("in good order: got %+v", out)
-		}
+		good := &objecttest.Answers{T: t, Seal: func(h http.Header, sent []byte) { h.Set(hashSHA, shaOf(sent)) }}
+		objecttest.GoodOrder(t, dial(good), good, o, content)
 
 		headers := http.Header{hashSHA: {sha}, "Etag": {etag}, "X-Amz-Meta-Sha256": {meta}, "Content-Length": {strconv.Itoa(len(content))}, "X-Amz-Request-Id": {request}}
-		bad := &answers{t: t, status: status, body: string(body), head: head, headers: headers}
+		bad := &objecttest.Answers{T: t, Status: status, Body: string(body), Head: head, Header: headers}
 		s := dial(bad)
 		placed, err := object.Writer{Store: s}.Place(t.Context(), o)
 		if err != nil {
-			checkFailure(t, err, key)
+			objecttest.CheckFailure(t, err, key)
 		} else if !placed.Again && (status/100 != 2 || strings.TrimSpace(sha) != "" && sha != shaOf(content)) {
 			t.Errorf("status %d and SHA-256 %q of %s are a success", status, sha, shaOf(content))
 		} else if placed.Again && meta != o.SHA256 {
 			t.Errorf("sha256 %q is taken for %s", meta, o.SHA256)
 		}
 		if len(content) > 0 { // in parts, which Place does from 100 MiB on
-			bad.asked = 0
-			if _, err := s.putParts(t.Context(), "k", o, reader{bytes.NewReader(content)}); err != nil {
-				checkFailure(t, err, key)
+			bad.Asked = 0
+			if _, err := s.putParts(t.Context(), "k", o, objecttest.Reader(content)); err != nil {
+				objecttest.CheckFailure(t, err, key)
 			} else if status/100 != 2 {
 				t.Errorf("in parts: status %d is a success", status)
 			}
 		}
 	})
-}
-
-type reader struct{ *bytes.Reader }
-
-func (reader) Close() error { return nil }
-
-var outcomeCode = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
-
-// checkFailure wants what is stored and logged of a failure to be bounded, in one line, and free of secrets and names.
-func checkFailure(t *testing.T, err error, key string) {
-	t.Helper()
-	o := sdk.OutcomeOf(err)
-	if len(o.Detail) > 400 || !utf8.ValidString(o.Detail) || strings.ContainsFunc(o.Detail, unicode.IsControl) || !outcomeCode.MatchString(o.Code) ||
-		strings.Contains(o.Detail, fuzzSecret) || len(key) > 20 && strings.Contains(o.Detail, key) || strings.Contains(o.Detail, "said in confidence") {
-		t.Errorf("got %s, %d bytes: %.300q", o.Code, len(o.Detail), o.Detail)
-	}
 }
