@@ -77,7 +77,7 @@ func processName(s *lang.Step) string {
 
 // run keeps the process running until ctx ends.
 func (p *process) run(ctx context.Context, exe host.Executable) {
-	o := host.Options{Dir: p.e.sockets, Home: p.e.Pipeline.Folder, Log: p.e.Log, Clock: p.e.Clock}
+	o := host.Options{Dir: p.e.sockets, Home: p.e.Pipeline.Folder, Log: p.e.Log, Clock: p.e.Clock, Silence: p.e.silence}
 	err := host.Supervise(ctx, exe, o, p.use, func(err error, wait time.Duration) {
 		p.log.Error("plugin process ended", "process", p.name, "error", err, "again_in", wait)
 		var start *host.StartError
@@ -112,9 +112,9 @@ const hopelessStarts = 6
 // use opens the steps of a started process and lets them be called until it ends, or cannot be reached any more.
 func (p *process) use(ctx context.Context, run *host.Process) error {
 	p.failures = 0
-	ctx, lost := context.WithCancelCause(ctx)
-	defer lost(nil)
-	l := &life{run: run, client: run.Client(), handles: make(map[*step]uint64, len(p.steps)), lost: lost, over: make(chan struct{})}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	l := &life{run: run, client: run.Client(), handles: make(map[*step]uint64, len(p.steps)), lost: end, over: make(chan struct{})}
 	for _, s := range p.steps {
 		handle, err := p.open(ctx, l.client, s)
 		if err != nil {
@@ -245,16 +245,21 @@ func (p *process) end(l *life, why error) {
 // useless reports whether the process cannot be used any more after a call that failed: it is gone, or hangs. One that may hold rows is
 // ended also when nobody can be sure any more what it holds.
 func (p *process) useless(s *step, err error) bool {
-	var gone *protocol.GoneError
-	var silent *protocol.SilentError
 	var broken *protocol.BrokenError
 	switch {
-	case errors.As(err, &gone), errors.As(err, &silent):
+	case lost(err):
 		return true
 	case errors.As(err, &broken): // to the machine as good as a death, which takes along what others hold
 		return slices.ContainsFunc(p.steps, func(s *step) bool { return s.Component.Holds })
 	}
 	return s.Component.Holds
+}
+
+// lost reports whether a call says that its process is gone, or hangs.
+func lost(err error) bool {
+	var gone *protocol.GoneError
+	var silent *protocol.SilentError
+	return errors.As(err, &gone) || errors.As(err, &silent)
 }
 
 // await waits until the process of a step runs.

@@ -69,6 +69,8 @@ func mortals() []sdk.Plugin {
 			Args: []sdk.Arg{str("dies"), num("poison")}, NewTransform: func() sdk.Transform { return &passer{} }}}},
 		{Name: "list", Components: []sdk.Component{{Kind: sdk.KindSink, Type: "list",
 			Args: []sdk.Arg{str("path"), str("dies")}, NewSink: func() sdk.Sink { return &lister{} }}}},
+		{Name: "fall", Components: []sdk.Component{{Kind: sdk.KindSource, Type: "fall", Emits: []string{"n/1"},
+			Args: []sdk.Arg{str("path"), str("does")}, NewSource: func() sdk.Source { return &faller{} }}}},
 		crashPlugin(), laterPlugin(),
 	}...)
 }
