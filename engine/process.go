@@ -177,12 +177,12 @@ func (p *process) reload(ctx context.Context, s *step) {
 	if diags.HasErrors() {
 		p.log.Warn("arguments cannot be read again", "step", s.address, "problem", diags[0].Problem)
 	}
-	if !stale {
+	if !stale || l == nil { // a process that is down opens with the new arguments, unless it has just begun to: the next minute tells
 		return
 	}
-	if l != nil && s.Component.Holds {
+	if s.Component.Holds {
 		l.lost(errReopened)
-	} else if l != nil { // a process that is down opens with the new arguments
+	} else {
 		handle, err := p.open(ctx, l.client, s)
 		if err != nil { // the next minute tries again
 			p.log.Error("step cannot be opened with its new arguments", "step", s.address, "error", err)

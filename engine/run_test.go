@@ -71,6 +71,9 @@ func mortals() []sdk.Plugin {
 			Args: []sdk.Arg{str("path"), str("dies")}, NewSink: func() sdk.Sink { return &lister{} }}}},
 		{Name: "fall", Components: []sdk.Component{{Kind: sdk.KindSource, Type: "fall", Emits: []string{"n/1"},
 			Args: []sdk.Arg{str("path"), str("does")}, NewSource: func() sdk.Source { return &faller{} }}}},
+		{Name: "ring", Components: []sdk.Component{{Kind: sdk.KindTransform, Type: "ring",
+			Args:         []sdk.Arg{str("path"), {Name: "keys", Type: sdk.StringMap, Secret: true}},
+			NewTransform: func() sdk.Transform { return &ringer{} }}}},
 		crashPlugin(), laterPlugin(),
 	}...)
 }
