@@ -558,7 +558,7 @@ func TestAFrozenLease(t *testing.T) {
 	a.wait("the end of the lease", func() bool { return a.lines.has("could not be renewed in time") })
 	a.wait("another process", func() bool { return a.lines.count("the lease is ours") > 1 })
 	a.writes()
-	a.whole()
+	a.wait("what was owed", func() bool { n, _ := a.missing(); return n == 0 })
 }
 
 // A start that is interrupted while it takes over gives the lease back to the engine that had it.

@@ -25,7 +25,7 @@ type process struct {
 	steps  []*step
 	pace   *pace // of the connection
 	log    hclog.Logger
-	pid    int // of the last life that could be called; of the goroutine of run
+	last   *life // that could be called; of the goroutine of run
 
 	failures int // starts in vain, in a row; of the goroutine of run
 
@@ -42,6 +42,7 @@ type life struct {
 	handles map[*step]uint64        // guarded by the process
 	lost    context.CancelCauseFunc // ends it, because it cannot be reached
 	over    chan struct{}           // closed when the machine has been told that it ended
+	calls   sync.WaitGroup          // whose answers may still be on their way to the loop; it grows only while the life is that of the process
 }
 
 var (
@@ -129,10 +130,13 @@ func (p *process) use(ctx context.Context, run *host.Process) error {
 	p.mu.Unlock()
 	p.log.Debug("plugin process runs", "process", p.name, "pid", run.PID())
 	p.available(true)
-	if dead := p.pid; dead != 0 { // by now its last answers have arrived
-		p.e.post(func() { p.e.spool.inherit(dead, p.e.lots) })
+	if dead := p.last; dead != nil {
+		p.e.background.Go(func() {
+			dead.calls.Wait()
+			p.e.post(func() { p.e.spool.inherit(dead.run.PID(), p.e.lots) })
+		})
 	}
-	p.pid = run.PID()
+	p.last = l
 	<-ctx.Done()
 	// The machine hears that nobody can be called before it hears of the calls that were lost: it must not take a call to a process that is
 	// not there for a death.
@@ -211,12 +215,24 @@ func (p *process) reach(s *step) (*life, uint64) {
 	return p.life, p.life.handles[s]
 }
 
+// called is reach for a call, which the life's calls count until it is done.
+func (p *process) called(s *step) (*life, uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.life == nil {
+		return nil, 0
+	}
+	p.life.calls.Add(1)
+	return p.life, p.life.handles[s]
+}
+
 // work calls a step. When its process turns out to be gone, work returns after the machine has been told that it is down.
 func (p *process) work(ctx context.Context, s *step, w protocol.Work, on func(protocol.Answer) error) error {
-	l, handle := p.reach(s)
+	l, handle := p.called(s)
 	if l == nil {
 		return errDown
 	}
+	defer l.calls.Done()
 	ended := l.run.Called()
 	err := l.client.Work(ctx, handle, w, on)
 	ended(err == nil)
