@@ -38,7 +38,8 @@ type Options struct {
 	Progress   func(Status)                                 // called about twice a second of real time, from the loop: must be quick
 	Failpoint  func(name string)                            // crash tests: called when a window is entered; nil in production
 
-	volume func(dir string) volume // tests of a full disk; nil = the system is asked
+	volume  func(dir string) volume // tests of a full disk; nil = the system is asked
+	silence time.Duration           // tests of frozen processes: see protocol.Options; 0 = as ever
 }
 
 // Summary is how a run ended.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -47,8 +48,10 @@ type lease struct {
 	take  bool // --takeover
 	step  protocol.Step
 
-	calling sync.Mutex // one call at a time
-	client  clients
+	patience time.Duration
+	calling  sync.Mutex // one call at a time
+	missed   int        // calls in a row; under calling
+	client   clients
 
 	row sdk.LeaseRow // as last seen; of the goroutine that keeps it
 
@@ -83,9 +86,10 @@ func newLease(o Options) (*lease, error) {
 	}
 	l := &lease{
 		conf: conf, name: o.Pipeline.Name, clock: o.Clock, log: o.Log.Named("lease"), take: o.Takeover, lost: make(chan error, 1),
-		me:   holder{Engine: id, Run: random(), Host: name, Dir: dir, Started: o.Clock.Now().UTC().Truncate(time.Second), Hold: conf.Hold.String()},
-		step: protocol.Step{Address: conf.Address, Kind: protocol.KindLease, Type: conf.Type, Args: conf.Args},
-		why:  "it was not taken yet",
+		me:       holder{Engine: id, Run: random(), Host: name, Dir: dir, Started: o.Clock.Now().UTC().Truncate(time.Second), Hold: conf.Hold.String()},
+		patience: cmp.Or(o.silence, patience),
+		step:     protocol.Step{Address: conf.Address, Kind: protocol.KindLease, Type: conf.Type, Args: conf.Args},
+		why:      "it was not taken yet",
 	}
 	if conf.Connection != nil {
 		l.step.Connection = conf.Connection.Args
@@ -100,16 +104,27 @@ const identityFile = "engine.id"
 type clients struct {
 	mu  sync.Mutex
 	now *protocol.Client
-	up  chan struct{} // closed while there is one
+	up  chan struct{}           // closed while there is one
+	end context.CancelCauseFunc // ends it
 }
 
-func (c *clients) set(now *protocol.Client) {
+func (c *clients) set(now *protocol.Client, end context.CancelCauseFunc) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.now = now; now != nil {
+		c.end = end
 		close(c.up)
 	} else {
 		c.up = make(chan struct{})
+	}
+}
+
+// drop ends the process of a client, if it is still that of the lease.
+func (c *clients) drop(old *protocol.Client, why error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.now == old {
+		c.end(why)
 	}
 }
 
@@ -134,23 +149,29 @@ func (c *clients) get(ctx context.Context) (*protocol.Client, error) {
 // take the lease along.
 func (l *lease) serve(ctx context.Context, exe host.Executable, o host.Options) {
 	host.Supervise(ctx, exe, o, func(ctx context.Context, p *host.Process) error {
-		l.client.set(p.Client())
+		ctx, end := context.WithCancelCause(ctx)
+		defer end(nil)
+		l.client.set(p.Client(), end)
 		<-ctx.Done()
-		l.client.set(nil)
+		l.client.set(nil, nil)
 		return context.Cause(ctx)
 	}, func(err error, wait time.Duration) {
 		l.log.Error("plugin process ended", "process", l.conf.Address, "error", err, "again_in", wait)
 	})
 }
 
-// patience bounds one call, in real time: it is a small request.
-const patience = 20 * time.Second
+// patience bounds one call, in real time: it is a small request. A process that leaves so many in a row without an answer is ended: it may
+// be frozen.
+const (
+	patience = 20 * time.Second
+	misses   = 3
+)
 
 // ask makes one call. began is when, by our clock.
 func (l *lease) ask(ctx context.Context, write bool, h holder) (row sdk.LeaseRow, began time.Time, err error) {
 	l.calling.Lock()
 	defer l.calling.Unlock()
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer within %s", patience))
+	ctx, cancel := context.WithTimeoutCause(ctx, l.patience, fmt.Errorf("no answer within %s", l.patience))
 	defer cancel()
 	client, err := l.client.get(ctx)
 	if err != nil {
@@ -167,6 +188,12 @@ func (l *lease) ask(ctx context.Context, write bool, h holder) (row sdk.LeaseRow
 		q.Revision, q.Holder = l.row.Revision, string(text)
 	}
 	row, err = client.Lease(ctx, l.step, q)
+	if l.missed++; !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		l.missed = 0
+	} else if l.missed >= misses {
+		l.missed = 0
+		l.client.drop(client, &protocol.SilentError{Plugin: l.conf.Plugin, Step: l.conf.Address, Limit: misses * l.patience})
+	}
 	return row, began, err
 }
 

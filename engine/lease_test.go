@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -97,6 +98,10 @@ func (s *shelf) Lease(ctx context.Context, env *sdk.Env, ask sdk.LeaseRequest) (
 	if err := s.away("away"); err != nil {
 		return sdk.LeaseRow{}, err
 	}
+	if os.Remove(filepath.Join(s.Folder, "freeze")) == nil {
+		syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		select {} // it takes effect in a moment
+	}
 	lock := filepath.Join(s.Folder, "lock")
 	for {
 		f, err := os.OpenFile(lock, os.O_CREATE|os.O_EXCL, 0o600)
@@ -180,10 +185,12 @@ func (l *lineLog) Write(p []byte) (int, error) {
 	return l.text.Write(p)
 }
 
-func (l *lineLog) has(text string) bool {
+func (l *lineLog) has(text string) bool { return l.count(text) > 0 }
+
+func (l *lineLog) count(text string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return strings.Contains(l.text.String(), text)
+	return strings.Count(l.text.String(), text)
 }
 
 // start runs an engine on a data directory of this name.
@@ -539,6 +546,19 @@ func TestAStartWithoutTheDestination(t *testing.T) {
 	}
 	a.writes()
 	a.whole()
+}
+
+// When the process that keeps the lease is frozen, another one goes on.
+func TestAFrozenLease(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	a := s.start("a", func(o *Options) { o.silence = time.Second })
+	a.writes()
+	s.mark("freeze", true)
+	a.wait("the end of the lease", func() bool { return a.lines.has("could not be renewed in time") })
+	a.wait("another process", func() bool { return a.lines.count("the lease is ours") > 1 })
+	a.writes()
+	a.wait("what was owed", func() bool { n, _ := a.missing(); return n == 0 })
 }
 
 // A start that is interrupted while it takes over gives the lease back to the engine that had it.

@@ -25,7 +25,7 @@ type process struct {
 	steps  []*step
 	pace   *pace // of the connection
 	log    hclog.Logger
-	pid    int // of the last life that could be called; of the goroutine of run
+	last   *life // that could be called; of the goroutine of run
 
 	failures int // starts in vain, in a row; of the goroutine of run
 
@@ -42,6 +42,7 @@ type life struct {
 	handles map[*step]uint64        // guarded by the process
 	lost    context.CancelCauseFunc // ends it, because it cannot be reached
 	over    chan struct{}           // closed when the machine has been told that it ended
+	calls   sync.WaitGroup          // whose answers may still be on their way to the loop; it grows only while the life is that of the process
 }
 
 var (
@@ -77,7 +78,7 @@ func processName(s *lang.Step) string {
 
 // run keeps the process running until ctx ends.
 func (p *process) run(ctx context.Context, exe host.Executable) {
-	o := host.Options{Dir: p.e.sockets, Home: p.e.Pipeline.Folder, Log: p.e.Log, Clock: p.e.Clock}
+	o := host.Options{Dir: p.e.sockets, Home: p.e.Pipeline.Folder, Log: p.e.Log, Clock: p.e.Clock, Silence: p.e.silence}
 	err := host.Supervise(ctx, exe, o, p.use, func(err error, wait time.Duration) {
 		p.log.Error("plugin process ended", "process", p.name, "error", err, "again_in", wait)
 		var start *host.StartError
@@ -112,9 +113,9 @@ const hopelessStarts = 6
 // use opens the steps of a started process and lets them be called until it ends, or cannot be reached any more.
 func (p *process) use(ctx context.Context, run *host.Process) error {
 	p.failures = 0
-	ctx, lost := context.WithCancelCause(ctx)
-	defer lost(nil)
-	l := &life{run: run, client: run.Client(), handles: make(map[*step]uint64, len(p.steps)), lost: lost, over: make(chan struct{})}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	l := &life{run: run, client: run.Client(), handles: make(map[*step]uint64, len(p.steps)), lost: end, over: make(chan struct{})}
 	for _, s := range p.steps {
 		handle, err := p.open(ctx, l.client, s)
 		if err != nil {
@@ -129,10 +130,13 @@ func (p *process) use(ctx context.Context, run *host.Process) error {
 	p.mu.Unlock()
 	p.log.Debug("plugin process runs", "process", p.name, "pid", run.PID())
 	p.available(true)
-	if dead := p.pid; dead != 0 { // by now its last answers have arrived
-		p.e.post(func() { p.e.spool.inherit(dead, p.e.lots) })
+	if dead := p.last; dead != nil {
+		p.e.background.Go(func() {
+			dead.calls.Wait()
+			p.e.post(func() { p.e.spool.inherit(dead.run.PID(), p.e.lots) })
+		})
 	}
-	p.pid = run.PID()
+	p.last = l
 	<-ctx.Done()
 	// The machine hears that nobody can be called before it hears of the calls that were lost: it must not take a call to a process that is
 	// not there for a death.
@@ -177,12 +181,12 @@ func (p *process) reload(ctx context.Context, s *step) {
 	if diags.HasErrors() {
 		p.log.Warn("arguments cannot be read again", "step", s.address, "problem", diags[0].Problem)
 	}
-	if !stale {
+	if !stale || l == nil { // a process that is down opens with the new arguments, unless it has just begun to: the next minute tells
 		return
 	}
-	if l != nil && s.Component.Holds {
+	if s.Component.Holds {
 		l.lost(errReopened)
-	} else if l != nil { // a process that is down opens with the new arguments
+	} else {
 		handle, err := p.open(ctx, l.client, s)
 		if err != nil { // the next minute tries again
 			p.log.Error("step cannot be opened with its new arguments", "step", s.address, "error", err)
@@ -211,12 +215,24 @@ func (p *process) reach(s *step) (*life, uint64) {
 	return p.life, p.life.handles[s]
 }
 
+// called is reach for a call, which the life's calls count until it is done.
+func (p *process) called(s *step) (*life, uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.life == nil {
+		return nil, 0
+	}
+	p.life.calls.Add(1)
+	return p.life, p.life.handles[s]
+}
+
 // work calls a step. When its process turns out to be gone, work returns after the machine has been told that it is down.
 func (p *process) work(ctx context.Context, s *step, w protocol.Work, on func(protocol.Answer) error) error {
-	l, handle := p.reach(s)
+	l, handle := p.called(s)
 	if l == nil {
 		return errDown
 	}
+	defer l.calls.Done()
 	ended := l.run.Called()
 	err := l.client.Work(ctx, handle, w, on)
 	ended(err == nil)
@@ -245,16 +261,21 @@ func (p *process) end(l *life, why error) {
 // useless reports whether the process cannot be used any more after a call that failed: it is gone, or hangs. One that may hold rows is
 // ended also when nobody can be sure any more what it holds.
 func (p *process) useless(s *step, err error) bool {
-	var gone *protocol.GoneError
-	var silent *protocol.SilentError
 	var broken *protocol.BrokenError
 	switch {
-	case errors.As(err, &gone), errors.As(err, &silent):
+	case lost(err):
 		return true
 	case errors.As(err, &broken): // to the machine as good as a death, which takes along what others hold
 		return slices.ContainsFunc(p.steps, func(s *step) bool { return s.Component.Holds })
 	}
 	return s.Component.Holds
+}
+
+// lost reports whether a call says that its process is gone, or hangs.
+func lost(err error) bool {
+	var gone *protocol.GoneError
+	var silent *protocol.SilentError
+	return errors.As(err, &gone) || errors.As(err, &silent)
 }
 
 // await waits until the process of a step runs.

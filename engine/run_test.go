@@ -69,6 +69,15 @@ func mortals() []sdk.Plugin {
 			Args: []sdk.Arg{str("dies"), num("poison")}, NewTransform: func() sdk.Transform { return &passer{} }}}},
 		{Name: "list", Components: []sdk.Component{{Kind: sdk.KindSink, Type: "list",
 			Args: []sdk.Arg{str("path"), str("dies")}, NewSink: func() sdk.Sink { return &lister{} }}}},
+		{Name: "fall", Components: []sdk.Component{{Kind: sdk.KindSource, Type: "fall", Emits: []string{"n/1"},
+			Args: []sdk.Arg{str("path"), str("does")}, NewSource: func() sdk.Source { return &faller{} }}}},
+		{Name: "half", Components: []sdk.Component{{Kind: sdk.KindTransform, Type: "half_fetch", MakesFiles: true,
+			Args: []sdk.Arg{str("path")}, NewTransform: func() sdk.Transform { return &halfFetch{} }}}},
+		{Name: "opens", Components: []sdk.Component{{Kind: sdk.KindSink, Type: "opens",
+			Args: []sdk.Arg{str("path"), {Name: "files", Type: sdk.Files, PerRecord: true}}, NewSink: func() sdk.Sink { return &opener{} }}}},
+		{Name: "ring", Components: []sdk.Component{{Kind: sdk.KindTransform, Type: "ring",
+			Args:         []sdk.Arg{str("path"), {Name: "keys", Type: sdk.StringMap, Secret: true}},
+			NewTransform: func() sdk.Transform { return &ringer{} }}}},
 		crashPlugin(), laterPlugin(),
 	}...)
 }

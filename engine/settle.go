@@ -263,7 +263,7 @@ const fullEvery = 5 * time.Second
 func (e *Engine) persistOrWait(ctx context.Context, group []commit) error {
 	for said := false; ; {
 		err := e.persist(ctx, group)
-		full := errors.Is(err, state.ErrFull) || errors.Is(err, syscall.ENOSPC)
+		full := errors.Is(err, state.ErrFull) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 		if !full || e.Once && e.Until.IsZero() {
 			if said && err == nil {
 				e.Log.Info("there is room on the disk again")
@@ -292,7 +292,7 @@ func (e *Engine) persist(ctx context.Context, group []commit) error {
 			c.change.Parcels = nil // of an attempt that failed
 		}
 		for i := range c.parcels {
-			p := &c.parcels[i]
+			p := c.parcels[i] // a copy: where this attempt fails, the next begins with the files that lie in the spool
 			if p.keep {
 				e.Failpoint("spool.keep")
 				at, err := e.spool.keep(p.id, p.at)
@@ -428,7 +428,7 @@ func (e *Engine) load(a flow.Load) {
 			err = p.reveal(a.Rows)
 		}
 		if err == nil {
-			err = e.spool.fetch(p)
+			err = e.spool.fetch(p, a.Rows)
 		}
 		e.post(func() {
 			<-e.loads

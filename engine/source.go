@@ -99,7 +99,7 @@ func (s *source) reading(r *protocol.Reader) {
 
 // run reads until ctx ends or the source has no more for ever.
 func (s *source) run(ctx context.Context) {
-	pause := 5 * time.Second
+	pause, deaths := 5*time.Second, 0
 	for ctx.Err() == nil {
 		life, handle, err := s.step.proc.await(ctx, s.step)
 		if err != nil {
@@ -114,14 +114,12 @@ func (s *source) run(ctx context.Context) {
 			return
 		}
 		if got {
-			pause = 5 * time.Second
+			pause, deaths = 5*time.Second, 0
 		}
-		var gone *protocol.GoneError
-		if errors.As(err, &gone) { // its process comes back by itself
-			life.lost(err)
-			select {
-			case <-life.over:
-			case <-ctx.Done():
+		if lost(err) { // another process comes
+			s.step.proc.end(life, err)
+			if deaths++; deaths >= manyDeaths {
+				s.e.post(func() { s.e.news.sourceFailed(s.step, err) })
 			}
 			continue
 		}
@@ -138,6 +136,10 @@ func (s *source) run(ctx context.Context) {
 		pause = min(2*pause, 5*time.Minute)
 	}
 }
+
+// manyDeaths is how often in a row a process may die while its source is read before that is told: one death has many reasons, and is soon
+// forgotten.
+const manyDeaths = 3
 
 // read takes pages of one reader until it ends.
 func (s *source) read(ctx context.Context, client *protocol.Client, handle uint64) (got bool, err error) {

@@ -167,10 +167,19 @@ func syncFolder(dir string) error {
 	return d.Sync()
 }
 
-// fetch brings the kept files of a parcel back into the spool, under fresh names.
-func (s *spool) fetch(p *parcel) error {
+// fetch brings the kept files of rows of a parcel back into the spool, under fresh names: all of them, or none.
+func (s *spool) fetch(p *parcel, rows []uint32) (err error) {
 	files := map[int][]sdk.File{}
-	for i := range p.at.Rows() {
+	var fetched []string
+	defer func() {
+		if err != nil {
+			for _, name := range fetched {
+				os.Remove(name)
+			}
+		}
+	}()
+	for _, r := range rows {
+		i := int(r)
 		list := p.at.Files(i)
 		found := false
 		for k := range list {
@@ -181,9 +190,11 @@ func (s *spool) fetch(p *parcel) error {
 			var random [12]byte
 			rand.Read(random[:])
 			name := "k-" + hex.EncodeToString(random[:])
-			if err := os.Link(filepath.Join(s.kept, list[k].Spool), filepath.Join(s.dir, name)); err != nil {
+			path := filepath.Join(s.dir, name)
+			if err := os.Link(filepath.Join(s.kept, list[k].Spool), path); err != nil {
 				return fmt.Errorf("kept file: %w", err)
 			}
+			fetched = append(fetched, path)
 			list[k].Spool = name
 		}
 		if found {

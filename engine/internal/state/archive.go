@@ -203,7 +203,10 @@ func linkAll(from, to string) error {
 	if from == "" {
 		return nil
 	}
-	err := filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
+	if _, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -214,12 +217,14 @@ func linkAll(from, to string) error {
 		if e.IsDir() {
 			return os.MkdirAll(filepath.Join(to, rel), 0o700)
 		}
-		return os.Link(path, filepath.Join(to, rel))
-	})
-	if errors.Is(err, fs.ErrNotExist) {
+		if err := os.Link(path, filepath.Join(to, rel)); err != nil {
+			if _, gone := os.Lstat(path); errors.Is(gone, fs.ErrNotExist) {
+				return nil // its parcel was dropped before; the others stay
+			}
+			return err
+		}
 		return nil
-	}
-	return err
+	})
 }
 
 func eachFile(root string, f func(path string, file *os.File, size int64) error) error {
