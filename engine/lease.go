@@ -558,8 +558,9 @@ func takeLease(ctx context.Context, o Options, sockets string) (_ *lease, end fu
 		return nil, nil, err
 	}
 	keeping, quit := context.WithCancel(life)
-	serving.Go(func() { l.keep(keeping) })
-	return l, func() { quit(); l.giveBack(); down() }, nil
+	var kept sync.WaitGroup
+	kept.Go(func() { l.keep(keeping) })
+	return l, func() { quit(); kept.Wait(); l.giveBack(); down() }, nil
 }
 
 // allowed runs a call to a step, if it is a sink only while the lease is ours.
