@@ -195,17 +195,17 @@ func (i *Idle) Retry(p Pick) (Effect, error) {
 	return i.change(p, func(g state.Group) []state.Group {
 		g.Dead, g.Cause, g.About, g.AboutAt, g.Due = false, "", 0, "", i.clock.Now()
 		return []state.Group{g}
-	})
+	}, state.Audit{})
 }
 
 // Drop forgets what is picked: it will not be delivered. Owed entries of a step that the pipeline no longer has take its checkpoint
-// with them.
-func (i *Idle) Drop(p Pick) (Effect, error) {
-	return i.change(p, func(state.Group) []state.Group { return nil })
+// with them. That it was done, by whom and to what is written down in the same transaction: nothing else would tell of it.
+func (i *Idle) Drop(p Pick, a state.Audit) (Effect, error) {
+	return i.change(p, func(state.Group) []state.Group { return nil }, a)
 }
 
 // change replaces what is picked, in one commit. A parcel of which nothing is owed any more goes, and with it the files kept for it.
-func (i *Idle) change(p Pick, replace func(state.Group) []state.Group) (Effect, error) {
+func (i *Idle) change(p Pick, replace func(state.Group) []state.Group, a state.Audit) (Effect, error) {
 	var done Effect
 	s, was, err := i.pick(&p)
 	if err != nil {
@@ -254,6 +254,13 @@ func (i *Idle) change(p Pick, replace func(state.Group) []state.Group) (Effect, 
 	}
 	if done.Entries == 0 && len(done.Forgotten) == 0 {
 		return done, nil
+	}
+	if a.Verb != "" {
+		a.When = i.clock.Now().UTC()
+		for _, address := range done.Forgotten {
+			a.What += "; the checkpoint of " + address
+		}
+		change.Audit = []state.Audit{a}
 	}
 	if err := i.db.Commit(context.Background(), &change); err != nil {
 		return Effect{}, err
