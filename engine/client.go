@@ -36,7 +36,7 @@ func Dial(dir string) (*Client, error) {
 	}
 	conn, err := dial(context.Background(), "", "")
 	if errors.Is(err, os.ErrPermission) {
-		return nil, err
+		return nil, fmt.Errorf("data directory %s: %w", dir, os.ErrPermission)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", ErrNotRunning, dir)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weir-etl/weir/engine/internal/lang"
@@ -83,9 +84,20 @@ func (i *Idle) load() (s state.Snapshot, was map[string]string, err error) {
 	return s, was, nil
 }
 
+// ran answers ErrNoState where only other pipelines have a state: "nothing is owed" would be taken for an answer about them.
+func (i *Idle) ran() error {
+	if names := i.db.Pipelines(); len(names) > 0 && !slices.Contains(names, i.pipe.Name) {
+		return fmt.Errorf("%w of pipeline %q in %s; it holds that of: %s", ErrNoState, i.pipe.Name, i.dir, strings.Join(names, ", "))
+	}
+	return nil
+}
+
 // Status is how the last run left the pipeline.
 func (i *Idle) Status() (Status, error) {
 	s, _, err := i.load()
+	if err == nil {
+		err = i.ran()
+	}
 	if err != nil {
 		return Status{}, err
 	}
@@ -93,6 +105,11 @@ func (i *Idle) Status() (Status, error) {
 	if st.Disk, err = i.disk(); err != nil {
 		return st, err
 	}
+	info, err := i.db.Info()
+	if err != nil {
+		return st, err
+	}
+	st.Retired = info.Retired
 	for _, c := range s.Checkpoints {
 		if c.Source == lang.Events {
 			continue
@@ -156,6 +173,9 @@ func (i *Idle) count(line *StepStatus, o *state.Owing, g *state.Group, st *Statu
 // Entries lists what is picked.
 func (i *Idle) Entries(p Pick) (Listing, error) {
 	s, _, err := i.pick(&p)
+	if err == nil {
+		err = i.ran()
+	}
 	if err != nil {
 		return Listing{}, err
 	}
