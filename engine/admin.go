@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -166,8 +167,16 @@ func (e *Engine) want(r *http.Request, drop bool) (Effect, error) {
 		return Effect{}, err
 	}
 	var done Effect
+	a := state.Audit{Who: r.FormValue("who"), Verb: "drop", What: r.FormValue("what")}
+	noted := func(what string) { // before the deed: a kill between the two must not leave one of which nothing tells
+		a.When, a.What = e.Clock.Now().UTC(), what
+		e.commits.put(commit{change: state.Change{Pipeline: e.Pipeline.Name, Audit: []state.Audit{a}}})
+	}
 	err = e.ask(r, func() {
 		done.Entries = p.count(e.owings(p))
+		if drop && done.Entries > 0 {
+			noted(a.What)
+		}
 		for _, s := range e.steps {
 			if p.Step != "" && p.Step != s.address {
 				continue
@@ -181,7 +190,10 @@ func (e *Engine) want(r *http.Request, drop bool) (Effect, error) {
 			}
 		}
 		if drop {
-			done.Entries -= p.count(e.owings(p))
+			if stay := p.count(e.owings(p)); stay > 0 {
+				done.Entries -= stay
+				noted(fmt.Sprintf("%d of them were on their way at that moment, and are still owed", stay))
+			}
 		}
 	})
 	return done, err

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/weir-etl/weir/engine/internal/state"
 )
 
 // ErrNotRunning is Dial's answer where no engine listens.
@@ -34,7 +36,7 @@ func Dial(dir string) (*Client, error) {
 	}
 	conn, err := dial(context.Background(), "", "")
 	if errors.Is(err, os.ErrPermission) {
-		return nil, err
+		return nil, fmt.Errorf("data directory %s: %w", dir, os.ErrPermission)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", ErrNotRunning, dir)
@@ -63,8 +65,11 @@ func (c *Client) Retry(p Pick) (Effect, error) {
 }
 
 // Drop forgets what is picked: it will not be delivered. What is on its way at the moment stays as it is.
-func (c *Client) Drop(p Pick) (Effect, error) {
-	return call[Effect](c, "POST", "drop", p.values(), nil)
+func (c *Client) Drop(p Pick, a state.Audit) (Effect, error) {
+	query := p.values()
+	query.Set("who", a.Who)
+	query.Set("what", a.What)
+	return call[Effect](c, "POST", "drop", query, nil)
 }
 
 // State describes the state.

@@ -163,6 +163,9 @@ func newEngine(o Options, db *state.DB) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := e.neighbours(snapshot); err != nil {
+		return nil, err
+	}
 	cfg := e.graph()
 	if stranded := e.stranded(snapshot); len(stranded) > 0 {
 		return nil, &StrandedError{Pipeline: o.Pipeline.Name, Addresses: stranded}
@@ -214,6 +217,34 @@ func (e *Engine) stranded(s state.Snapshot) []string {
 		look(c.Source)
 	}
 	return list
+}
+
+// neighbours tells, at the first run of a pipeline, of others that the state holds: a new name in the file looks the same, and leaves
+// behind what was owed under the old one.
+func (e *Engine) neighbours(s state.Snapshot) error {
+	if len(s.Checkpoints)+len(s.Owing)+len(s.Steps) > 0 {
+		return nil
+	}
+	for _, name := range e.db.Pipelines() {
+		if name == e.Pipeline.Name {
+			continue
+		}
+		other, err := e.db.Load(name)
+		if err != nil {
+			return err
+		}
+		n := 0
+		for _, o := range other.Owing {
+			for _, g := range o.Groups {
+				n += len(g.Rows)
+			}
+		}
+		if len(other.Checkpoints)+n > 0 {
+			e.Log.Warn("this pipeline begins anew beside another one in the same state, which is left as it is: if it was only renamed, stop and give the old name back",
+				"pipeline", e.Pipeline.Name, "other", name, "owed_or_dead", n)
+		}
+	}
+	return nil
 }
 
 // graph translates the pipeline for the machine. Step 0 is weir.events where something listens to it.

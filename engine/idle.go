@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weir-etl/weir/engine/internal/lang"
@@ -83,9 +84,20 @@ func (i *Idle) load() (s state.Snapshot, was map[string]string, err error) {
 	return s, was, nil
 }
 
+// ran answers ErrNoState where only other pipelines have a state: "nothing is owed" would be taken for an answer about them.
+func (i *Idle) ran() error {
+	if names := i.db.Pipelines(); len(names) > 0 && !slices.Contains(names, i.pipe.Name) {
+		return fmt.Errorf("%w of pipeline %q in %s; it holds that of: %s", ErrNoState, i.pipe.Name, i.dir, strings.Join(names, ", "))
+	}
+	return nil
+}
+
 // Status is how the last run left the pipeline.
 func (i *Idle) Status() (Status, error) {
 	s, _, err := i.load()
+	if err == nil {
+		err = i.ran()
+	}
 	if err != nil {
 		return Status{}, err
 	}
@@ -93,6 +105,11 @@ func (i *Idle) Status() (Status, error) {
 	if st.Disk, err = i.disk(); err != nil {
 		return st, err
 	}
+	info, err := i.db.Info()
+	if err != nil {
+		return st, err
+	}
+	st.Retired = info.Retired
 	for _, c := range s.Checkpoints {
 		if c.Source == lang.Events {
 			continue
@@ -156,6 +173,9 @@ func (i *Idle) count(line *StepStatus, o *state.Owing, g *state.Group, st *Statu
 // Entries lists what is picked.
 func (i *Idle) Entries(p Pick) (Listing, error) {
 	s, _, err := i.pick(&p)
+	if err == nil {
+		err = i.ran()
+	}
 	if err != nil {
 		return Listing{}, err
 	}
@@ -195,17 +215,17 @@ func (i *Idle) Retry(p Pick) (Effect, error) {
 	return i.change(p, func(g state.Group) []state.Group {
 		g.Dead, g.Cause, g.About, g.AboutAt, g.Due = false, "", 0, "", i.clock.Now()
 		return []state.Group{g}
-	})
+	}, state.Audit{})
 }
 
 // Drop forgets what is picked: it will not be delivered. Owed entries of a step that the pipeline no longer has take its checkpoint
-// with them.
-func (i *Idle) Drop(p Pick) (Effect, error) {
-	return i.change(p, func(state.Group) []state.Group { return nil })
+// with them. That it was done, by whom and to what is written down in the same transaction: nothing else would tell of it.
+func (i *Idle) Drop(p Pick, a state.Audit) (Effect, error) {
+	return i.change(p, func(state.Group) []state.Group { return nil }, a)
 }
 
 // change replaces what is picked, in one commit. A parcel of which nothing is owed any more goes, and with it the files kept for it.
-func (i *Idle) change(p Pick, replace func(state.Group) []state.Group) (Effect, error) {
+func (i *Idle) change(p Pick, replace func(state.Group) []state.Group, a state.Audit) (Effect, error) {
 	var done Effect
 	s, was, err := i.pick(&p)
 	if err != nil {
@@ -254,6 +274,13 @@ func (i *Idle) change(p Pick, replace func(state.Group) []state.Group) (Effect, 
 	}
 	if done.Entries == 0 && len(done.Forgotten) == 0 {
 		return done, nil
+	}
+	if a.Verb != "" {
+		a.When = i.clock.Now().UTC()
+		for _, address := range done.Forgotten {
+			a.What += "; the checkpoint of " + address
+		}
+		change.Audit = []state.Audit{a}
 	}
 	if err := i.db.Commit(context.Background(), &change); err != nil {
 		return Effect{}, err

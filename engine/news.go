@@ -11,6 +11,7 @@ import (
 
 	"github.com/weir-etl/weir/engine/internal/flow"
 	"github.com/weir-etl/weir/engine/internal/lang"
+	"github.com/weir-etl/weir/engine/internal/plain"
 	"github.com/weir-etl/weir/engine/internal/state"
 	"github.com/weir-etl/weir/sdk"
 	"github.com/weir-etl/weir/sdk/protocol"
@@ -146,6 +147,12 @@ func (ev *event) attributes() []any {
 	if ev.Recovered {
 		list = append(list, "recovered", true)
 	}
+	if ev.Subject != nil { // which one to look for in weir owed show, weir dead show
+		list = append(list, "id", plain.Line(ev.Subject.ID))
+		if ev.Subject.Seq > 0 {
+			list = append(list, "seq", ev.Subject.Seq)
+		}
+	}
 	for _, k := range slices.Sorted(maps.Keys(ev.Attrs)) {
 		list = append(list, k, ev.Attrs[k])
 	}
@@ -210,7 +217,7 @@ func (n *news) sourceFailed(s *step, err error) {
 	if n.open("SOURCE_DOWN", s) {
 		return
 	}
-	ev := event{Code: "SOURCE_DOWN", Severity: sdk.Warning, Step: s.address, Attrs: map[string]string{}}
+	ev := event{Code: "SOURCE_DOWN", Severity: sdk.Warning, Step: s.address, Attrs: map[string]string{"detail": s.trouble}}
 	if o := sdk.OutcomeOf(err); o.Code != "" {
 		ev.Attrs["why"] = o.Code
 		if o.Alarm {
@@ -237,7 +244,7 @@ func (n *news) openFailed(s *step, err error) {
 func (n *news) closed(s *step, err error) {
 	s.trouble = err.Error()
 	if !n.open("OPEN_FAILED", s) {
-		n.tell(event{Code: "OPEN_FAILED", Severity: sdk.Critical, Step: s.address, Attrs: map[string]string{"why": sdk.OutcomeOf(err).Code}})
+		n.tell(event{Code: "OPEN_FAILED", Severity: sdk.Critical, Step: s.address, Attrs: map[string]string{"why": sdk.OutcomeOf(err).Code, "detail": s.trouble}})
 	}
 }
 

@@ -18,6 +18,7 @@ type Status struct {
 	Disk     Disk           `json:"disk"`
 	Sources  []SourceStatus `json:"sources"`
 	Steps    []StepStatus   `json:"steps"`
+	Retired  *state.Audit   `json:"retired,omitempty"` // the state was moved away: no engine starts with it here
 }
 
 // SourceStatus says how far a source is read.

@@ -2,6 +2,7 @@ package kintone
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/weir-etl/weir/sdk"
 )
@@ -46,6 +49,44 @@ func (e *Error) Error() string {
 	}
 	if remedy := remedies[e.Code]; remedy != "" {
 		s += ", " + remedy
+	}
+	if e.HTTP == 0 {
+		s += unreached(e.err)
+	}
+	return s
+}
+
+// unreached says which address was not reached, or why it was not trusted: a misspelt host, a proxy that is away and a certificate of
+// somebody else look alike otherwise. What a server has written is left out.
+func unreached(err error) string {
+	var op *net.OpError
+	var cert *tls.CertificateVerificationError
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &cert):
+		return ", the certificate is not accepted: " + line(cert.Err.Error())
+	case errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect"):
+		return ", " + line(op.Error())
+	case err.Error() == http.StatusText(http.StatusProxyAuthRequired):
+		return ", the proxy asks for a user and password"
+	}
+	return ""
+}
+
+// maxReason bounds what is told of an error, of which names in a certificate are a part.
+const maxReason = 200
+
+// line is a reason in one short line.
+func line(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+	if runes := []rune(s); len(runes) > maxReason {
+		s = string(runes[:maxReason]) + "…"
 	}
 	return s
 }

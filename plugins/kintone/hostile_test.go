@@ -9,8 +9,10 @@ import (
 	"io"
 	"log"
 	"mime"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -175,6 +177,24 @@ func TestHostileTLS(t *testing.T) {
 		_, err = client.Find(t.Context(), 1, "msgid", []string{"a"}, []string{"$id"})
 		if inner := errors.Unwrap(err); inner == nil || !strings.Contains(inner.Error(), name) {
 			t.Errorf("%s: got %v (%v)", name, err, inner)
+		}
+		if name == "certificate" && !strings.Contains(err.Error(), "the certificate is not accepted: x509: ") {
+			t.Errorf("an operator reads no more than %q", err)
+		}
+	}
+}
+
+// What was not reached is named; what a server has written, and the query of the request, are not.
+func TestUnreached(t *testing.T) {
+	dns := &net.DNSError{Err: "no such host", Name: "shpo.cybozu.com", IsNotFound: true}
+	for want, err := range map[string]error{
+		"kintone: lost, dial tcp: lookup shpo.cybozu.com: no such host":         &net.OpError{Op: "dial", Net: "tcp", Err: dns},
+		"kintone: lost, proxyconnect tcp: lookup shpo.cybozu.com: no such host": &net.OpError{Op: "proxyconnect", Net: "tcp", Err: dns},
+		"kintone: lost, the proxy asks for a user and password":                 errors.New("Proxy Authentication Required"),
+		"kintone: lost": errors.New(`malformed HTTP response "SECRET"`),
+	} {
+		if got := lost(&url.Error{Op: "Get", URL: "https://shpo.cybozu.com/?query=SECRET", Err: err}).Error(); got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }

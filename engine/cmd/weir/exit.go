@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -81,6 +82,8 @@ func explain(err error) (code int, remedy string) {
 		return exitFailed, "The pipeline has not run yet with this data directory. Was it another? See --data-dir."
 	case errors.Is(err, engine.ErrNoStep):
 		return exitUsage, ""
+	case errors.Is(err, fs.ErrPermission):
+		return exitFailed, "This user is " + whoami() + ". A data directory belongs to the one user who runs its engine: run weir as that user, also to look at it."
 	}
 	return exitFailed, ""
 }

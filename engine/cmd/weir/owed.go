@@ -261,7 +261,8 @@ func dropCommand(dead bool) *cobra.Command {
 	c := &cobra.Command{
 		Use: "drop PIPELINE…", Short: "Give up " + many + ": they will not be delivered",
 		Long: "Forget " + many + " for good: they will not be delivered to their step. Asks before it does, unless --yes is given.\n" +
-			"A step that the pipeline no longer has can be named too; its checkpoint is forgotten with what it owes.",
+			"A step that the pipeline no longer has can be named too; its checkpoint is forgotten with what it owes.\n" +
+			"Who dropped what stays in the state: weir state show --audit.",
 		Example: fmt.Sprintf("  weir %s drop --id 1f2e-7 shop.hcl\n  weir %[1]s drop --step sink.kintone.old --yes shop.hcl", group),
 	}
 	yes := c.Flags().Bool("yes", false, "do not ask")
@@ -270,7 +271,40 @@ func dropCommand(dead bool) *cobra.Command {
 			return nil
 		}
 		return confirm(c, d, p)
-	}, desk.Drop, "dropped")
+	}, func(d desk, p engine.Pick) (engine.Effect, error) {
+		what, err := dropped(d, p)
+		if err != nil {
+			return engine.Effect{}, err
+		}
+		return d.Drop(p, note("drop", "%s", what))
+	}, "dropped")
+}
+
+// maxNoted is how many records a note about a drop names.
+const maxNoted = 100
+
+// dropped is what the audit says of a drop: afterwards nothing else tells what was given up.
+func dropped(d desk, p engine.Pick) (string, error) {
+	p.Limit = maxNoted
+	l, err := d.Entries(p)
+	if err != nil {
+		return "", err
+	}
+	var groups, ids []string
+	for _, g := range l.Groups {
+		groups = append(groups, fmt.Sprintf("%d of %s, %s", g.Entries, g.Step, reason(g.Cause, g.Code, g.Planned)))
+	}
+	for _, n := range l.Entries {
+		ids = append(ids, n.ID)
+	}
+	what := things(p.Dead, l.Total)
+	if l.Total > 0 {
+		what += ": " + strings.Join(groups, "; ") + "; records " + strings.Join(ids, ", ")
+	}
+	if more := l.Total - len(l.Entries); more > 0 {
+		what += fmt.Sprintf(" and %d more", more)
+	}
+	return what, nil
 }
 
 // confirm asks a person. Where nobody answers, nothing is dropped.
@@ -279,6 +313,9 @@ func confirm(c *cobra.Command, d desk, p engine.Pick) error {
 	l, err := d.Entries(p)
 	if err != nil {
 		return err
+	}
+	if l.Total == 0 && p.ID != "" {
+		return nil // there is nothing to ask about: what follows says so
 	}
 	for _, g := range l.Groups {
 		fmt.Fprintf(c.ErrOrStderr(), "  %d of %s: %s\n", g.Entries, g.Step, reason(g.Cause, g.Code, g.Planned))

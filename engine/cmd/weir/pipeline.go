@@ -170,7 +170,7 @@ type desk interface {
 	Since(engine.Outline) (engine.Since, error)
 	Entries(engine.Pick) (engine.Listing, error)
 	Retry(engine.Pick) (engine.Effect, error)
-	Drop(engine.Pick) (engine.Effect, error)
+	Drop(engine.Pick, state.Audit) (engine.Effect, error)
 	Close() error
 }
 

@@ -37,6 +37,9 @@ func rebuildCommand() *cobra.Command {
 			if o.Clock, _, err = clock(pipe); err != nil {
 				return err
 			}
+			if err := p.nobodyRuns(pipe); err != nil {
+				return err
+			}
 			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			r, err := engine.FindRebuild(ctx, o)

@@ -47,7 +47,11 @@ func runCommand() *cobra.Command {
 				return usage("--takeover: the pipeline has no lease that is enabled; write: lease \"kintone\" { … }")
 			}
 			o.Takeover = takeover
-			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+			ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
+			if !signal.Ignored(syscall.SIGHUP) { // under nohup it goes on; else a terminal that is closed interrupts it
+				ends = append(ends, syscall.SIGHUP)
+			}
+			ctx, stop := signal.NotifyContext(context.Background(), ends...)
 			defer stop()
 			log.Info("run", "pipeline", pipe.Name, "data_dir", o.Dir, "version", version)
 			s, err := engine.Run(ctx, o)

@@ -85,7 +85,7 @@ func printAudit(w io.Writer, list []state.Audit, json bool) error {
 		return writeJSON(w, list)
 	}
 	if len(list) == 0 {
-		fmt.Fprintln(w, "nobody has backed up, restored, reset or moved this state")
+		fmt.Fprintln(w, "nobody has backed up, restored, reset or moved this state, or dropped anything of it")
 	}
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	for _, a := range list {

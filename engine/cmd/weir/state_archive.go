@@ -161,6 +161,19 @@ func stateImportCommand() *cobra.Command {
 	})
 }
 
+// nobodyRuns refuses to begin a state beside a running engine: whoever moved its folder away would have two engines.
+func (p *place) nobodyRuns(pipe *lang.Pipeline) error {
+	running, err := engine.Dial(p.dir(pipe))
+	if errors.Is(err, engine.ErrNotRunning) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	running.Close()
+	return fmt.Errorf("%w: an engine runs in %s; its state is in use and must not be moved away", state.ErrInUse, p.dir(pipe))
+}
+
 // intoCommand completes a command that makes a state of an archive.
 func intoCommand(verb string, c *cobra.Command) *cobra.Command {
 	var p place
@@ -184,6 +197,9 @@ func intoCommand(verb string, c *cobra.Command) *cobra.Command {
 			return err
 		}
 		if o.Clock, _, err = clock(pipe); err != nil {
+			return err
+		}
+		if err := p.nobodyRuns(pipe); err != nil {
 			return err
 		}
 		f, err := os.Open(args[0])

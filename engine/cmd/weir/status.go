@@ -46,6 +46,9 @@ func printStatus(w io.Writer, s engine.Status) error {
 	switch {
 	case s.Running:
 		fmt.Fprintf(w, "pipeline %s at %s, running since %s\n", s.Pipeline, instant(s.Now), instant(s.Started))
+	case s.Retired != nil:
+		fmt.Fprintf(w, "pipeline %s at %s, retired at %s: %s %s; no engine starts with it here\n", s.Pipeline, instant(s.Now),
+			instant(s.Retired.When), plain.Line(s.Retired.Who), plain.Line(s.Retired.What))
 	case s.Started.IsZero():
 		fmt.Fprintf(w, "pipeline %s at %s, not running\n", s.Pipeline, instant(s.Now))
 	default:
@@ -88,8 +91,8 @@ func printStatus(w io.Writer, s engine.Status) error {
 		fmt.Fprintf(w, "disk: %s\n", line)
 	}
 	for _, st := range s.Steps {
-		if st.NoRescue > 0 {
-			fmt.Fprintf(w, "%s: the files of %d owed entries will soon be gone at their source, and no engine runs to rescue them\n", st.Address, st.NoRescue)
+		if st.NoRescue > 0 && s.Retired == nil {
+			fmt.Fprintf(w, "%s: the files of %s will soon be gone at their source, and no engine runs to rescue them\n", st.Address, things(false, st.NoRescue))
 		}
 	}
 	if s.NextDue != nil {

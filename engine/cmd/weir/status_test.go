@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"io/fs"
+	"strings"
 	"testing"
 
 	"github.com/weir-etl/weir/engine"
@@ -26,5 +29,13 @@ func TestSpace(t *testing.T) {
 		if got := space(c.disk); got != c.want {
 			t.Errorf("%+v: got\n%s, want\n%s", c.disk, got, c.want)
 		}
+	}
+}
+
+// Who may not read a data directory is told whose it is to be, and who tried.
+func TestPermissionIsExplained(t *testing.T) {
+	code, remedy := explain(fmt.Errorf("folder /srv/weir/state: %w", fs.ErrPermission))
+	if want := "This user is " + whoami() + ". "; code != exitFailed || !strings.HasPrefix(remedy, want) {
+		t.Errorf("got %d, %q, want %d, %q …", code, remedy, exitFailed, want)
 	}
 }

@@ -29,6 +29,7 @@ func TestLimits(t *testing.T) {
 		{"many lines", "locals {\n" + lines.String() + "}\n", ""},
 		{"a long list", "locals { x = [" + strings.Repeat("1 + 1, ", 5000) + "] }\n", ""},
 		{"a large file", "# " + strings.Repeat("x", 1<<20) + "\n", "1: the file has "},
+		{"UTF-16", "\xff\xfew\x00e\x00i\x00r\x00", "1: the file is no text in UTF-8"},
 		{"rounds", loop("100", "300"), ""},
 		{"too many rounds", loop("1000", "1000"), "11: the for expressions take more than 100000 rounds"},
 	} {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 	_ "time/tzdata" // a machine without zone files must not change the dates in keys
+	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -195,6 +196,13 @@ func (l *loader) offer(p sdk.Plugin) (taken []string) {
 func (l *loader) parse(files []source) (blocks map[string][]*hclsyntax.Block, ok bool) {
 	blocks, ok = map[string][]*hclsyntax.Block{}, true
 	for _, f := range files {
+		if !utf8.Valid(f.text) { // else the parser complains of every character
+			at := hcl.Range{Filename: f.name, Start: hcl.InitialPos, End: hcl.InitialPos}
+			delete(l.source, f.name) // nor can it be quoted
+			l.errorf(at, "save it as UTF-8", "the file is no text in UTF-8")
+			ok = false
+			continue
+		}
 		if at, problem := tooMuch(f.text, f.name); problem != "" {
 			l.errorf(at, "write it in smaller parts, as locals", "%s", problem)
 			ok = false

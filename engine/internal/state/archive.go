@@ -419,7 +419,7 @@ func SaveArchive(path string, write func(w io.Writer) error) (Archived, error) {
 	folder := filepath.Dir(path)
 	f, err := os.CreateTemp(folder, ".weir-*.part") // mode 0600
 	if err != nil {
-		return Archived{}, err
+		return Archived{}, elsewhere(err, folder)
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Audit is one thing that a person did to the state, beside what engines do: a back-up, a reset, a retirement. It is kept in the state
+// Audit is one thing that a person did to the state, beside what engines do: a drop, a back-up, a reset, a retirement. It is kept in the state
 // and goes with it into its archives.
 type Audit struct {
 	When time.Time `json:"when"`

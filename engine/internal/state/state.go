@@ -174,11 +174,20 @@ func openLocked(dir string, o Options, seal *sealer) (*DB, error) {
 	return db, nil
 }
 
+// elsewhere names the folder in which a temporary file could not be made, rather than a file that nobody knows.
+func elsewhere(err error, folder string) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		return fmt.Errorf("folder %s: %w", folder, at.Err)
+	}
+	return err
+}
+
 // writable tells whether files can be made in dir, before Badger makes some and fails at others.
 func writable(dir string) error {
 	f, err := os.CreateTemp(dir, ".probe-*")
 	if err != nil {
-		return err
+		return elsewhere(err, dir)
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
