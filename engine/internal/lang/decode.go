@@ -102,6 +102,7 @@ func perRecord(a sdk.Arg) bool {
 
 // decode reads the fixed arguments of a block, and reports what args and the further names do not know.
 func (l *loader) decode(where string, body *hclsyntax.Body, at hcl.Range, args []sdk.Arg, attrs, blocks []string) *decoded {
+	attrs, blocks = slices.Clip(attrs), slices.Clip(blocks) // they are everybody's
 	for _, a := range args {
 		if a.Block != nil {
 			blocks = append(blocks, a.Name)

@@ -258,6 +258,7 @@ type archiveReader struct {
 	r    *bufio.Reader
 	sum  hash.Hash
 	size int64
+	err  error // of a read
 }
 
 func (a *archiveReader) Read(p []byte) (int, error) {
@@ -273,16 +274,26 @@ func (a *archiveReader) ReadByte() (byte, error) {
 		a.sum.Write([]byte{b})
 		a.size++
 	}
+	a.err = err
 	return b, err
 }
 
-func (a *archiveReader) bytes(limit uint64) ([]byte, error) {
+// number reads one that stands as a varint.
+func (a *archiveReader) number() (uint64, error) {
 	n, err := binary.ReadUvarint(a)
+	if err != nil && a.err == nil { // it is none
+		err = fmt.Errorf("%w: spoiled at byte %d", ErrArchive, a.size)
+	}
+	return n, err
+}
+
+func (a *archiveReader) bytes(limit uint64) ([]byte, error) {
+	n, err := a.number()
 	if err != nil {
 		return nil, err
 	}
 	if n > limit {
-		return nil, fmt.Errorf("%d bytes where at most %d can be", n, limit)
+		return nil, fmt.Errorf("%w: %d bytes where at most %d can be", ErrArchive, n, limit)
 	}
 	var buf bytes.Buffer // grows with what is there, not with what is promised
 	_, err = io.CopyN(&buf, a, int64(n))
@@ -347,7 +358,7 @@ func readArchive(r io.Reader, begin func(h archiveHeader) error, entry func(o op
 			if err != nil {
 				return fail(err)
 			}
-			size, err := binary.ReadUvarint(in)
+			size, err := in.number()
 			if err != nil {
 				return fail(err)
 			}
@@ -365,11 +376,11 @@ func readArchive(r io.Reader, begin func(h archiveHeader) error, entry func(o op
 			}
 			info.Files++
 		case recordEnd:
-			entries, err := binary.ReadUvarint(in)
+			entries, err := in.number()
 			if err != nil {
 				return fail(err)
 			}
-			files, err := binary.ReadUvarint(in)
+			files, err := in.number()
 			if err != nil {
 				return fail(err)
 			}

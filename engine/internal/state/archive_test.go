@@ -3,12 +3,14 @@ package state_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -130,6 +132,12 @@ func TestSpoiledArchive(t *testing.T) {
 		spoiled := bytes.Clone(whole)
 		spoiled[n] ^= 1
 		try(fmt.Sprint("bit at ", n), spoiled, nil, n%(3*len(whole)/15) == 0)
+	}
+	head := bytes.IndexByte(whole, '\n') + 1 // the kind of the first entry stands here, and behind it how long its key is
+	for what, length := range map[string][]byte{
+		"a length of 2^40": binary.AppendUvarint(nil, 1<<40), "a length without end": bytes.Repeat([]byte{0xff}, 20),
+	} {
+		try(what, slices.Concat(whole[:head+1], length, whole[head+1:]), nil, true)
 	}
 	forged := bytes.Clone(whole)
 	forged[len(forged)-1] ^= 1
