@@ -50,10 +50,13 @@ var floor = map[string]reasons{
 		"google.golang.org/grpc": "in memory",
 	},
 
-	"plugins":         {"sdk": "the type of a plugin", "plugins/*": "it lists them: no registration by init"},
-	"plugins/*":       {"sdk": "all that a plugin may know of weir"},
-	"plugins/decrypt": {"plugins/wecom/finance": "opens messages, with the official library where it is asked to"},
-	"plugins/wecom":   {"plugins/wecom/finance": "the vendor's client"},
+	"plugins":   {"sdk": "the type of a plugin", "plugins/*": "it lists them: no registration by init"},
+	"plugins/*": {"sdk": "all that a plugin may know of weir"},
+	"plugins/decrypt": {
+		"plugins/wecom/finance": "opens messages, with the official library where it is asked to",
+		"plugins/native":        "loads the system's OpenSSL, which is faster than crypto/rsa",
+	},
+	"plugins/wecom": {"plugins/wecom/finance": "the vendor's client"},
 	"plugins/wecom/finance": {
 		"sdk":            "reads Retry-After",
 		"plugins/native": "loads the vendor's library",

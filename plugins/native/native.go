@@ -23,28 +23,32 @@ const (
 var loaded struct {
 	mu      sync.Mutex
 	library Library // "" while there is none
+	path    string
 }
 
-// OtherError says that the process has another library.
-type OtherError struct{ Loaded, Wanted Library }
+// OtherError says that the process has another library, or the same from another path.
+type OtherError struct {
+	Loaded, Wanted Library
+	Path           string // of what is loaded
+}
 
 func (e *OtherError) Error() string {
-	return fmt.Sprintf("%s cannot be loaded into a process that has %s", e.Wanted, e.Loaded)
+	return fmt.Sprintf("%s cannot be loaded into a process that has %s from %s", e.Wanted, e.Loaded, e.Path)
 }
 
 // Load loads a library from path, which may be a bare name if it is the system's, and points functions, by the names of their symbols, to
-// what it exports. It may be called again for the same library. An error is an [*OtherError], or in the loader's own words, because they
+// what it exports. It may be called again for what is loaded. An error is an [*OtherError], or in the loader's own words, because they
 // name what is missing (on musl: glibc). Where the loader finds something that lacks a symbol, the process is taken nevertheless.
 func Load(l Library, path string, functions map[string]any) error {
 	loaded.mu.Lock()
 	defer loaded.mu.Unlock()
-	if loaded.library != "" && loaded.library != l {
-		return &OtherError{Loaded: loaded.library, Wanted: l}
+	if loaded.library != "" && (loaded.library != l || loaded.path != path) {
+		return &OtherError{Loaded: loaded.library, Wanted: l, Path: loaded.path}
 	}
 	handle, err := open(path)
 	if err != nil {
 		return err
 	}
-	loaded.library = l
+	loaded.library, loaded.path = l, path
 	return bind(handle, functions)
 }

@@ -52,8 +52,11 @@ func TestOneLibraryInAProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	var refused *native.OtherError
-	if err := native.Load(native.OpenSSL, other, nil); !errors.As(err, &refused) || *refused != (native.OtherError{Loaded: native.WeCom, Wanted: native.OpenSSL}) {
+	if err := native.Load(native.OpenSSL, other, nil); !errors.As(err, &refused) || *refused != (native.OtherError{Loaded: native.WeCom, Wanted: native.OpenSSL, Path: one}) {
 		t.Errorf("got %v, want a refusal", err)
+	}
+	if err := native.Load(native.WeCom, other, nil); !errors.As(err, &refused) {
+		t.Errorf("from another path: got %v, want a refusal", err)
 	}
 	if mapped(t, other) {
 		t.Error("both are in the process")
