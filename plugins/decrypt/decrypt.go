@@ -12,6 +12,7 @@ package decrypt
 
 import (
 	"context"
+	"crypto"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -71,6 +72,7 @@ type transform struct {
 	decode  func(randomKey, message string) ([]byte, error)
 	told    *told
 	openssl []string // names of the system's libcrypto, the first that is there is taken
+	log     *slog.Logger
 }
 
 // Open reads the keys. One that cannot be read counts as missing, so that the others go on working; the log and the messages of its
@@ -105,9 +107,9 @@ func (t *transform) Open(_ context.Context, env *sdk.Env) error {
 		return errors.New(`decoder: want "plain" or "library"`)
 	}
 
-	log := env.Log
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+	t.log = env.Log
+	if t.log == nil {
+		t.log = slog.New(slog.DiscardHandler)
 	}
 	t.address = env.Address
 	t.keys = make(map[int64]key, len(args.PrivateKeys))
@@ -119,9 +121,9 @@ func (t *transform) Open(_ context.Context, env *sdk.Env) error {
 		k := readKey(pem)
 		if k.err == nil {
 			t.told.forget(t.address, version)
-			k.hasten(fast, slow, log.With(slog.Int64("key_version", version)))
+			k.hasten(fast, slow, t.log.With(slog.Int64("key_version", version)))
 		} else {
-			log.Error("private key cannot be read", slog.Int64("key_version", version), slog.String("reason", k.err.Error()))
+			t.log.Error("private key cannot be read", slog.Int64("key_version", version), slog.String("reason", k.err.Error()))
 		}
 		t.keys[version] = k
 	}
@@ -167,15 +169,7 @@ func (t *transform) one(r sdk.Record) sdk.Outcome {
 	if !ok || k.err != nil {
 		return t.missingKey(*e.Version, ok)
 	}
-	randomKey, err := finance.OpenRandomKey(k.open, e.RandomKey)
-	if err != nil {
-		return sdk.Reject(CodeFailed, err)
-	}
-	plain, err := t.decode(randomKey, e.Message)
-	if err != nil {
-		return sdk.Reject(CodeFailed, err)
-	}
-	absent, err := checkMsgID(plain, e.MsgID)
+	plain, absent, err := t.open(&k, &e)
 	if err != nil {
 		return sdk.Reject(CodeFailed, err)
 	}
@@ -185,6 +179,32 @@ func (t *transform) one(r sdk.Record) sdk.Outcome {
 		r.SetMeta("msgid_absent", "true")
 	}
 	return sdk.Emit(r)
+}
+
+// open decrypts a message and checks it. Nothing is refused on OpenSSL's word alone: crypto/rsa has the last one.
+func (t *transform) open(k *key, e *envelope) (plain []byte, absent bool, err error) {
+	if k.fast == nil || k.fast.failed.Load() {
+		return t.openWith(k.rsa, e)
+	}
+	if plain, absent, err = t.openWith(k.fast, e); err == nil {
+		return plain, absent, nil
+	}
+	if plain, absent, err = t.openWith(k.rsa, e); err == nil && !k.fast.failed.Swap(true) {
+		t.log.Warn("OpenSSL does not open what crypto/rsa does, which goes on alone", slog.String("rsa", k.fast.lib.version), slog.Int64("key_version", *e.Version))
+	}
+	return plain, absent, err
+}
+
+func (t *transform) openWith(private crypto.Decrypter, e *envelope) (plain []byte, absent bool, err error) {
+	randomKey, err := finance.OpenRandomKey(private, e.RandomKey)
+	if err != nil {
+		return nil, false, err
+	}
+	if plain, err = t.decode(randomKey, e.Message); err != nil {
+		return nil, false, err
+	}
+	absent, err = checkMsgID(plain, e.MsgID)
+	return plain, absent, err
 }
 
 func failed(why string) sdk.Outcome { return sdk.Reject(CodeFailed, errors.New(why)) }

@@ -1,7 +1,6 @@
 package decrypt
 
 import (
-	"crypto"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
@@ -14,19 +13,18 @@ import (
 // key is a private key, or why there is none.
 type key struct {
 	rsa  *rsa.PrivateKey
-	open crypto.Decrypter // the same key, perhaps in faster hands
+	fast *fastKey // the same in faster hands, or nil
 	err  error
 }
 
 // hasten gives the key to OpenSSL, unless that is not there for a reason, and tells who works with it.
 func (k *key) hasten(l *openssl, why error, log *slog.Logger) {
 	if l != nil {
-		var fast *fastKey
-		if fast, why = l.fasten(k.rsa, log); why == nil {
-			k.open = fast
+		if k.fast, why = l.fasten(k.rsa); why == nil {
 			log.Debug("private key is read", slog.String("rsa", l.version))
 			return
 		}
+		k.fast = nil
 	}
 	log.Debug("private key is read", slog.String("rsa", "crypto/rsa"), slog.String("reason", why.Error()))
 }
@@ -44,7 +42,7 @@ func readKey(secret sdk.Secret) key {
 			return key{err: errors.New("private key has a password")}
 		case block.Type == "RSA PRIVATE KEY":
 			if k, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
-				return key{rsa: k, open: k}
+				return key{rsa: k}
 			}
 			return key{err: errors.New("PKCS#1 private key is damaged")}
 		case block.Type == "PRIVATE KEY":
@@ -53,7 +51,7 @@ func readKey(secret sdk.Secret) key {
 				return key{err: errors.New("PKCS#8 private key is damaged")}
 			}
 			if k, ok := k.(*rsa.PrivateKey); ok {
-				return key{rsa: k, open: k}
+				return key{rsa: k}
 			}
 			return key{err: errors.New("private key is not RSA")}
 		}
