@@ -75,7 +75,7 @@ fuzz: ## every fuzz target for FUZZTIME (10m), one after another, and what becam
 	done <bin/fuzz/targets; exit $$failed
 
 bench: ## the figures of the README; wants a quiet machine
-	go test -run '^$$' -bench . -skip Outage -benchmem ./engine/bench ./engine/internal/state ./sdk/protocol ./plugins/generate
+	go test -run '^$$' -bench . -skip Outage -benchmem ./engine/bench ./engine/internal/state ./sdk/protocol ./plugins/generate ./plugins/decrypt
 
 bench-outage: ## sinks away for a day, a million records owed to each, and back: generate and tide, then kintone, OSS and S3. An hour
 	go test -run '^$$' -bench Outage -benchtime 1x -timeout 0 -v ./engine/bench

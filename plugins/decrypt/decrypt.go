@@ -48,10 +48,12 @@ func Plugin() sdk.Plugin {
 		Type: "decrypt",
 		Doc: "Opens messages of WeCom's chat archive with the private keys of all versions.\n\n" +
 			"A message of a version without key waits, owed for the cause \"key version N\", and is opened when the key is there. " +
-			"A message that cannot be opened is rejected as DECRYPT_FAILED; its ciphertext stays in the dead letter.",
+			"A message that cannot be opened is rejected as DECRYPT_FAILED; its ciphertext stays in the dead letter.\n\n" +
+			"The system's OpenSSL (libcrypto 1.1.1 or 3) does RSA where it can be loaded and decoder is not \"library\"; else Go's own, more slowly. " +
+			"The log says at debug which.",
 		Args: []sdk.Arg{
 			{Name: "private_keys", Type: sdk.StringMap, Required: true, Secret: true, Doc: "Version of the public key (publickey_ver) to private key: PEM, PKCS#1 or PKCS#8, RSA, without password. See keyring()."},
-			{Name: "decoder", Type: sdk.String, Default: "plain", OneOf: []string{"plain", "library"}, Doc: "\"plain\" = weir's own, \"library\" = the official one, which can end the process of this step."},
+			{Name: "decoder", Type: sdk.String, Default: "plain", OneOf: []string{"plain", "library"}, Doc: "\"plain\" = weir's own, \"library\" = the official one, which can end the process of this step, and shares none with OpenSSL: beside a step with \"plain\" it wants isolate = true."},
 			{Name: "library", Type: sdk.String, Default: "", Doc: "Path of the official library, for decoder = \"library\"."},
 		},
 		Accepts: []string{KindRaw},
