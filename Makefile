@@ -43,6 +43,7 @@ mutants: ## break the flow machine in every way of a list; the simulation alone 
 test-real: build $(LIBRARY) $(VERSITYGW) ## with the official library, a real S3 server and the official kintone client; kills and outages of 20,000 messages
 	command -v npm >/dev/null || { $(APT) nodejs npm; }
 	/sbin/ldconfig -p | grep -q 'libz\.so\.1 ' || { $(APT) zlib1g; }
+	/sbin/ldconfig -p | grep -q 'libcrypto\.so\.3 ' || { $(APT) openssl; }
 	go vet -tags real ./...
 	$(WITH_REAL) go test -tags real -timeout 20m $(REAL)
 	$(WITH_REAL) go test -tags real -timeout 50m -run '^($(REAL_RUNS))$$' ./examples/sandbox/e2e
