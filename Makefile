@@ -43,6 +43,7 @@ mutants: ## break the flow machine in every way of a list; the simulation alone 
 test-real: build $(LIBRARY) $(VERSITYGW) ## with the official library, a real S3 server and the official kintone client; kills and outages of 20,000 messages
 	command -v npm >/dev/null || { $(APT) nodejs npm; }
 	/sbin/ldconfig -p | grep -q 'libz\.so\.1 ' || { $(APT) zlib1g; }
+	/sbin/ldconfig -p | grep -q 'libcrypto\.so\.3 ' || { $(APT) openssl; }
 	go vet -tags real ./...
 	$(WITH_REAL) go test -tags real -timeout 20m $(REAL)
 	$(WITH_REAL) go test -tags real -timeout 50m -run '^($(REAL_RUNS))$$' ./examples/sandbox/e2e
@@ -75,7 +76,7 @@ fuzz: ## every fuzz target for FUZZTIME (10m), one after another, and what becam
 	done <bin/fuzz/targets; exit $$failed
 
 bench: ## the figures of the README; wants a quiet machine
-	go test -run '^$$' -bench . -skip Outage -benchmem ./engine/bench ./engine/internal/state ./sdk/protocol ./plugins/generate
+	go test -run '^$$' -bench . -skip Outage -benchmem ./engine/bench ./engine/internal/state ./sdk/protocol ./plugins/generate ./plugins/decrypt
 
 bench-outage: ## sinks away for a day, a million records owed to each, and back: generate and tide, then kintone, OSS and S3. An hour
 	go test -run '^$$' -bench Outage -benchtime 1x -timeout 0 -v ./engine/bench

@@ -50,13 +50,19 @@ var floor = map[string]reasons{
 		"google.golang.org/grpc": "in memory",
 	},
 
-	"plugins":         {"sdk": "the type of a plugin", "plugins/*": "it lists them: no registration by init"},
-	"plugins/*":       {"sdk": "all that a plugin may know of weir"},
-	"plugins/decrypt": {"plugins/wecom/finance": "opens messages, with the official library where it is asked to"},
-	"plugins/wecom":   {"plugins/wecom/finance": "the vendor's client"},
+	"plugins":   {"sdk": "the type of a plugin", "plugins/*": "it lists them: no registration by init"},
+	"plugins/*": {"sdk": "all that a plugin may know of weir"},
+	"plugins/decrypt": {
+		"plugins/wecom/finance": "opens messages, with the official library where it is asked to",
+		"plugins/native":        "loads the system's OpenSSL, which is faster than crypto/rsa",
+	},
+	"plugins/wecom": {"plugins/wecom/finance": "the vendor's client"},
 	"plugins/wecom/finance": {
-		"sdk":                          "reads Retry-After",
-		"github.com/ebitengine/purego": "loads the vendor's library at run time, without cgo",
+		"sdk":            "reads Retry-After",
+		"plugins/native": "loads the vendor's library",
+	},
+	"plugins/native": { // the only door: it keeps two libraries out of one process
+		"github.com/ebitengine/purego": "loads libraries at run time, without cgo",
 	},
 	"plugins/oss": {
 		"plugins/object":                      "what object stores share",
@@ -248,6 +254,8 @@ func TestWalls(t *testing.T) {
 		{"plugins/s3", "github.com/aliyun/aliyun-oss-go-sdk/oss", false},
 		{"plugins/wecom", module + "plugins/wecom/wecomsim", false},
 		{"plugins/wecom", "github.com/ebitengine/purego", false},
+		{"plugins/wecom/finance", "github.com/ebitengine/purego", false},
+		{"plugins/decrypt", "github.com/ebitengine/purego", false},
 		{"plugins/wecom/finance", "C", false},
 		{"plugins/kintone/kintonesim", module + "plugins/kintone", false},
 		{"engine", module + "plugins", false},

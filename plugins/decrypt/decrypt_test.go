@@ -303,16 +303,3 @@ func TestEndOfContextAnswersNothingMore(t *testing.T) {
 		t.Errorf("got error %v, want %v", err, context.Canceled)
 	}
 }
-
-// BenchmarkDecrypt: one operation is one short message.
-func BenchmarkDecrypt(b *testing.B) {
-	tr := open(b, newTransform(), bothKeys(b))
-	v := loadVectors(b).Vectors[0]
-	rows := make([]sdk.Row, 100)
-	for n := 0; n < b.N; n += len(rows) {
-		for i := range rows {
-			rows[i] = rawRow(v.MsgID, map[string]any{"msgid": v.MsgID, "publickey_ver": 3, "encrypt_random_key": v.RandomKey, "encrypt_chat_msg": v.Message})
-		}
-		apply(b, tr, rows...)
-	}
-}

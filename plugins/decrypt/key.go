@@ -5,14 +5,28 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"log/slog"
 
 	"github.com/weir-etl/weir/sdk"
 )
 
 // key is a private key, or why there is none.
 type key struct {
-	rsa *rsa.PrivateKey
-	err error
+	rsa  *rsa.PrivateKey
+	fast *fastKey // the same in faster hands, or nil
+	err  error
+}
+
+// hasten gives the key to OpenSSL, unless that is not there for a reason, and tells who works with it.
+func (k *key) hasten(l *openssl, why error, log *slog.Logger) {
+	if l != nil {
+		if k.fast, why = l.fasten(k.rsa); why == nil {
+			log.Debug("private key is read", slog.String("rsa", l.version))
+			return
+		}
+		k.fast = nil
+	}
+	log.Debug("private key is read", slog.String("rsa", "crypto/rsa"), slog.String("reason", why.Error()))
 }
 
 // readKey finds the first private key in a PEM text: "RSA PRIVATE KEY" (PKCS#1) or "PRIVATE KEY" (PKCS#8). Reasons never repeat

@@ -1,9 +1,9 @@
 package finance
 
 import (
+	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/rsa"
 	"encoding/base64"
 	"encoding/binary"
 )
@@ -17,15 +17,15 @@ const (
 	minMessage = 64
 )
 
-// OpenRandomKey decrypts a row's encrypt_random_key with the private key of its publickey_ver (RSA, PKCS#1 v1.5). The
-// result is a text, itself base64, for Decode. A wrong private key is an *[Error] with code BadKey.
-func OpenRandomKey(priv *rsa.PrivateKey, encrypted string) (string, error) {
+// OpenRandomKey decrypts a row's encrypt_random_key with the private key of its publickey_ver, which does PKCS#1 v1.5 when it is not told
+// otherwise, as an [rsa.PrivateKey] does. The result is a text, itself base64, for Decode. A wrong private key is an *[Error] with code
+// BadKey.
+func OpenRandomKey(priv crypto.Decrypter, encrypted string) (string, error) {
 	ciphertext, err := base64.StdEncoding.DecodeString(encrypted)
 	if err != nil {
 		return "", newError(opRandomKey, BadKey, "random key is not base64")
 	}
-	//lint:ignore SA1019 it is what the service encrypts with
-	text, err := rsa.DecryptPKCS1v15(nil, priv, ciphertext)
+	text, err := priv.Decrypt(nil, ciphertext, nil)
 	if err != nil {
 		return "", newError(opRandomKey, BadKey, "private key does not open the random key")
 	}

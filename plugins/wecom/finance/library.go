@@ -10,12 +10,8 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/ebitengine/purego"
+	"github.com/weir-etl/weir/plugins/native"
 )
-
-// rtldDeepbind makes the library prefer its own symbols (glibc's dlfcn.h). It exports some 2,600 of OpenSSL, curl and
-// protobuf, which another copy in the process would otherwise hijack (observed).
-const rtldDeepbind = 0x8
 
 // Library is the official Finance SDK, loaded into this process. It can abort the process, so the process should do
 // nothing else. Its methods are safe for concurrent use.
@@ -41,15 +37,11 @@ type Library struct {
 	mediaDone  func(unsafe.Pointer) int32
 }
 
-// Load opens the library at path. It stays loaded until the process ends. The loader's own words are part of the error,
-// because they name what is missing (on musl: glibc).
+// Load opens the library at path. It stays loaded until the process ends. The loader's own words are part of the error; a process that
+// has another library is a [native.OtherError].
 func Load(path string) (*Library, error) {
-	handle, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_LOCAL|rtldDeepbind)
-	if err != nil {
-		return nil, fmt.Errorf("load finance library: %w", err)
-	}
 	l := new(Library)
-	for name, fn := range map[string]any{
+	err := native.Load(native.WeCom, path, map[string]any{
 		"NewSdk": &l.newSdk, "Init": &l.initSdk, "DestroySdk": &l.destroySdk,
 		"GetChatData": &l.getChatData, "DecryptData": &l.decryptData, "GetMediaData": &l.getMedia,
 		"NewSlice": &l.newSlice, "FreeSlice": &l.freeSlice,
@@ -57,12 +49,9 @@ func Load(path string) (*Library, error) {
 		"NewMediaData": &l.newMedia, "FreeMediaData": &l.freeMedia,
 		"GetOutIndexBuf": &l.mediaIndex, "GetIndexLen": &l.indexLen,
 		"GetData": &l.mediaData, "GetDataLen": &l.dataLen, "IsMediaDataFinish": &l.mediaDone,
-	} {
-		symbol, err := purego.Dlsym(handle, name)
-		if err != nil {
-			return nil, fmt.Errorf("load finance library: %w", err)
-		}
-		purego.RegisterFunc(fn, symbol)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load finance library: %w", err)
 	}
 	return l, nil
 }
