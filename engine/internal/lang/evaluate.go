@@ -45,8 +45,7 @@ type Receipts func(address string) Receipt
 // disabled step answers what it would have wanted. An error names file, line and argument, never a value of the record.
 func (s *Step) Wants(rec Record, receipts Receipts) (bool, error) {
 	if s.rows.when != nil {
-		val, err := s.rows.when.value(s.scope(rec, receipts))
-		if err != nil || val.IsNull() || val.False() {
+		if holds, err := s.rows.when.holds(s.scope(rec, receipts)); !holds || err != nil {
 			return false, err
 		}
 	}
@@ -125,6 +124,9 @@ func (s *Step) About(rec Record) (string, error) {
 		return "", nil
 	}
 	sc := s.scope(rec, nil)
+	if id, verdict := e.id(sc); verdict == ok {
+		return id, nil
+	}
 	val, err := e.value(sc)
 	if err != nil || val.IsNull() {
 		return "", err
@@ -151,17 +153,20 @@ type named struct {
 func (a *rowArg) wanted(sc *scope) ([]named, error) {
 	if a.whole == nil {
 		all := named{}
-		for i := range sc.rec.Files() {
+		for i := range sc.recordFiles() {
 			all.files = append(all.files, i)
 		}
 		return []named{all}, nil
+	}
+	if lists, verdict := a.whole.lists(sc); verdict == ok {
+		return lists, nil
 	}
 	val, err := a.whole.value(sc)
 	if err != nil || val.IsNull() {
 		return nil, err
 	}
 	if a.Type == sdk.Files {
-		files, err := a.indexes(val, len(sc.rec.Files()))
+		files, err := a.indexes(val, len(sc.recordFiles()))
 		return []named{{files: files}}, err
 	}
 	if t := val.Type(); !t.IsObjectType() && !t.IsMapType() {
@@ -170,7 +175,7 @@ func (a *rowArg) wanted(sc *scope) ([]named, error) {
 	var lists []named
 	for it := val.ElementIterator(); it.Next(); {
 		k, v := it.Element()
-		files, err := a.indexes(v, len(sc.rec.Files()))
+		files, err := a.indexes(v, len(sc.recordFiles()))
 		if err != nil {
 			return nil, err
 		}
@@ -272,7 +277,7 @@ func (s *Step) appendPerFile(dst []byte, arg rowArg, sc *scope) ([]byte, error) 
 func (c constant) append(dst []byte, _ *scope) ([]byte, error) { return append(dst, c...), nil }
 
 func (f *field) append(dst []byte, s *scope) ([]byte, error) {
-	r := s.bodyAt(f.names)
+	r := s.field(f.slot, f.below)
 	switch {
 	case !r.Exists() || r.Type == gjson.Null:
 		return append(dst, "null"...), nil
@@ -306,6 +311,13 @@ func (o *object) append(dst []byte, s *scope) (_ []byte, err error) {
 }
 
 func (e *evaluated) append(dst []byte, s *scope) ([]byte, error) {
+	if v, verdict := e.fast(s); verdict == ok {
+		if v, fits := fitted(v, e.arg); fits {
+			if out, mine := appendVal(dst, v); mine {
+				return out, nil
+			}
+		}
+	}
 	val, err := e.value(s)
 	if err != nil {
 		return nil, err

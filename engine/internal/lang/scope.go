@@ -6,7 +6,9 @@ import (
 	"errors"
 	"math/big"
 	"strconv"
+	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/tidwall/gjson"
@@ -23,18 +25,56 @@ type scope struct {
 	receipts Receipts
 	rows     *rows
 
-	body  gjson.Result
-	ready bool // body is read
-	files cty.Value
-	list  []cty.Value // the elements of files
-	file  int         // the file of a per-file argument
+	body    gjson.Result
+	ready   bool           // body is read
+	members []gjson.Result // of the body, by the slots of rows; nil = not looked for
+	depth   int            // of the body at most; 0 = not measured
+
+	got      []sdk.File // what the record has
+	asked    bool       // … is known
+	files    cty.Value
+	list     []cty.Value // the elements of files
+	file     int         // the file of a per-file argument
+	received []received
+
+	slow   bool  // nothing is compiled
+	loop   []val // what the for expressions around are at
+	rounds int   // of all for expressions of this evaluation
 	// forms holds the texts of the record that are not in Unicode normal form C, by that form. cty knows strings in this form only,
 	// and content must arrive as it was sent: where an expression gives such a text whole, its own form is restored.
 	forms map[string]string
 }
 
 func (s *Step) scope(rec Record, receipts Receipts) *scope {
-	return &scope{rec: rec, receipts: receipts, rows: &s.rows}
+	return &scope{rec: rec, receipts: receipts, rows: &s.rows, slow: s.rows.slow}
+}
+
+// recordFiles are the files of the record, asked for once.
+func (s *scope) recordFiles() []sdk.File {
+	if !s.asked {
+		s.got, s.asked = s.rec.Files(), true
+	}
+	return s.got
+}
+
+// received is a receipt, asked for once: it may cost an evaluation.
+type received struct {
+	address string
+	Receipt
+}
+
+func (s *scope) answer(address string) *Receipt {
+	for i := range s.received {
+		if s.received[i].address == address {
+			return &s.received[i].Receipt
+		}
+	}
+	r := received{address: address}
+	if s.receipts != nil {
+		r.Receipt = s.receipts(address)
+	}
+	s.received = append(s.received, r)
+	return &s.received[len(s.received)-1].Receipt
 }
 
 // original is a text in the form that it has in the record.
@@ -61,7 +101,7 @@ func (s *scope) json() gjson.Result {
 	if !s.ready {
 		s.ready = true
 		if body := s.rec.Body(); shallow(body) && gjson.ValidBytes(body) {
-			s.body = gjson.ParseBytes(body)
+			s.body = gjson.Parse(unsafe.String(unsafe.SliceData(body), len(body)))
 		}
 	}
 	return s.body
@@ -73,14 +113,67 @@ func shallow(text []byte) bool {
 	return bytes.Count(text, []byte("["))+bytes.Count(text, []byte("{")) < 10_000 || json.Valid(text)
 }
 
-func (s *scope) bodyAt(names []string) gjson.Result {
-	r := s.json()
-	for _, name := range names {
-		if r = member(r, name); !r.Exists() {
-			break
+// slot is the place of a member of the body among those that the step's expressions mention.
+func (r *rows) slot(name string) int {
+	if i, known := r.slots[name]; known {
+		return i
+	}
+	if r.slots == nil {
+		r.slots = map[string]int{}
+	}
+	r.slots[name] = len(r.slots)
+	return r.slots[name]
+}
+
+// field is the value of the body under a slot and the names below it. All slots are filled in one pass.
+func (s *scope) field(slot int, below []string) gjson.Result {
+	if s.members == nil {
+		s.members = make([]gjson.Result, len(s.rows.slots))
+		if body := s.json(); body.IsObject() {
+			body.ForEach(func(k, v gjson.Result) bool {
+				if i, known := s.rows.slots[k.Str]; known {
+					s.members[i] = v // the last one counts, as in member
+				}
+				return true
+			})
 		}
 	}
+	r := s.members[slot]
+	for _, name := range below {
+		r = member(r, name)
+	}
 	return r
+}
+
+// deep reports whether the body may be nested too deep for an expression that mentions it.
+func (s *scope) deep() bool {
+	if s.depth == 0 {
+		s.depth = 1 + nesting(s.json().Raw)
+	}
+	return s.depth > maxDepth
+}
+
+// nesting counts the levels of brackets of a valid JSON text.
+func nesting(text string) (deepest int) {
+	if strings.Count(text, "[")+strings.Count(text, "{") < maxDepth {
+		return 0
+	}
+	depth, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			quoted = !quoted
+		case c == '\\':
+			i++
+		case quoted:
+		case c == '[' || c == '{':
+			depth++
+			deepest = max(deepest, depth)
+		case c == ']' || c == '}':
+			depth--
+		}
+	}
+	return deepest
 }
 
 // member is the value of an object under a name: the last one, as encoding/json reads it.
@@ -134,7 +227,7 @@ func (s *scope) context(m *mentions) (*hcl.EvalContext, error) {
 
 func (s *scope) allFiles() cty.Value {
 	if s.files == cty.NilVal {
-		for i, f := range s.rec.Files() {
+		for i, f := range s.recordFiles() {
 			s.list = append(s.list, s.fileVal(i, f))
 		}
 		s.files = listVal(cty.Object(fileAttrs), s.list)
@@ -174,10 +267,7 @@ func (s *scope) fileVal(index int, f sdk.File) cty.Value {
 }
 
 func (s *scope) receipt(address string) cty.Value {
-	var r Receipt
-	if s.receipts != nil {
-		r = s.receipts(address)
-	}
+	r := s.answer(address)
 	attrs := map[string]cty.Value{"state": cty.StringVal(r.State), "code": cty.StringVal(r.Code)}
 	urls := make([]cty.Value, len(r.URLs))
 	for i, u := range r.URLs {
