@@ -83,7 +83,7 @@ func (s *Step) RowArgs(rec Record, receipts Receipts) (json.RawMessage, error) {
 		return nil, nil
 	}
 	sc := s.scope(rec, receipts)
-	out := append(make([]byte, 0, 64), '{')
+	out := append(make([]byte, 0, 256), '{')
 	for _, arg := range s.rows.args {
 		if len(out) > 1 {
 			out = append(out, ',')

@@ -61,6 +61,13 @@ func (s *Step) Mine(rec Record, receipts Receipts) bool {
 	return true
 }
 
+// What is made fast for what is met most, beside what it has to equal.
+var (
+	AppendString = appendString
+	SafeName     = safeName
+	MadeSafe     = madeSafe
+)
+
 // Language compiles single expressions as they would stand in one step of a pipeline.
 type Language struct {
 	l *loader

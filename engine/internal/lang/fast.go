@@ -331,22 +331,22 @@ func (c *compiler) tuple(x *hclsyntax.TupleConsExpr) *node {
 		return nil
 	}
 	return &node{eval: func(s *scope) (val, verdict) {
-		vals, verdict := evalAll(s, list)
+		vals, verdict := evalAll(s, list, make([]val, 0, len(list)))
 		return listed(vals), verdict
 	}}
 }
 
-// evalAll evaluates all of a list: one that fails is an error whatever the others are.
-func evalAll(s *scope, list []*node) ([]val, verdict) {
-	vals, worst := make([]val, len(list)), ok
-	for i, n := range list {
+// evalAll appends all of a list to dst: one that fails is an error whatever the others are.
+func evalAll(s *scope, list []*node, dst []val) ([]val, verdict) {
+	worst := ok
+	for _, n := range list {
 		v, verdict := n.eval(s)
 		if verdict == fails {
 			return nil, fails
 		}
-		vals[i], worst = v, max(worst, verdict)
+		dst, worst = append(dst, v), max(worst, verdict)
 	}
-	return vals, worst
+	return dst, worst
 }
 
 // object compiles an object with fixed names.
@@ -372,8 +372,8 @@ func (c *compiler) object(x *hclsyntax.ObjectConsExpr) *node {
 		}
 	}
 	return &node{eval: func(s *scope) (val, verdict) {
-		vals, verdict := evalAll(s, list)
-		return val{kind: anObject, items: &items{names, vals}}, verdict
+		vals, verdict := evalAll(s, list, make([]val, 0, len(list)))
+		return val{kind: anObject, vals: vals, names: names}, verdict
 	}}
 }
 
@@ -426,7 +426,7 @@ func (s *scope) each(over, value, cond *node) (val, verdict) {
 	n := 0
 	switch in.kind {
 	case aList:
-		n = len(in.items.vals)
+		n = len(in.vals)
 	case theFiles:
 		n = len(s.recordFiles())
 	default:
@@ -436,13 +436,16 @@ func (s *scope) each(over, value, cond *node) (val, verdict) {
 		return val{}, notMine
 	}
 	depth := len(s.loop)
+	if depth == 0 {
+		s.loop = s.first[:0]
+	}
 	s.loop = append(s.loop, val{})
 	defer func() { s.loop = s.loop[:depth] }()
 	out, worst := make([]val, 0, n), ok
 	for i := range n {
 		element := val{kind: aFile, n: int64(i)}
 		if in.kind == aList {
-			element = in.items.vals[i]
+			element = in.vals[i]
 		}
 		s.loop[depth] = element
 		holds, verdict := cond.eval(s)

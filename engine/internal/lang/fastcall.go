@@ -79,12 +79,14 @@ func try(args []*node) *node {
 
 func join(args []*node) *node {
 	return &node{is: aText, eval: func(s *scope) (val, verdict) {
-		vals, verdict := evalAll(s, args)
+		var few [4]val
+		vals, verdict := evalAll(s, args, few[:0])
 		if verdict != ok {
 			return val{}, verdict
 		}
 		separator, worst := asText(vals[0])
-		var parts []string
+		var some [8]string
+		parts := some[:0]
 		for _, v := range vals[1:] {
 			switch {
 			case v.kind == aNull && (v.of == aNull || v.of == aList):
@@ -92,8 +94,7 @@ func join(args []*node) *node {
 			case v.kind != aList:
 				return val{}, notMine
 			}
-			parts = slices.Grow(parts, len(v.items.vals))
-			for _, e := range v.items.vals {
+			for _, e := range v.vals {
 				part, verdict := asText(e)
 				parts, worst = append(parts, part), max(worst, verdict)
 			}
@@ -196,7 +197,8 @@ func (c *compiler) status(x *hclsyntax.FunctionCallExpr) *node {
 	}
 	return &node{is: aText, eval: func(s *scope) (val, verdict) {
 		flags, verdict := textVal(s.rec.Meta("flags"))
-		rec := status.Record{Flags: flags.s}
+		var some [8]status.File
+		rec := status.Record{Flags: flags.s, Files: some[:0]}
 		normal := func(t string) string {
 			v, w := textVal(t)
 			verdict = max(verdict, w)
@@ -206,7 +208,8 @@ func (c *compiler) status(x *hclsyntax.FunctionCallExpr) *node {
 			f := &s.recordFiles()[i]
 			rec.Files = append(rec.Files, status.File{Index: i, Outcome: sdk.FileOutcome(normal(string(f.Outcome))), HasBytes: f.HasBytes(), SHA256: normal(f.SHA256)})
 		}
-		var receipts []status.Receipt
+		var few [2]status.Receipt
+		receipts := few[:0]
 		for _, address := range addresses {
 			r := s.answer(address)
 			receipts = append(receipts, status.Receipt{State: normal(r.State), Files: r.Files})
@@ -232,6 +235,18 @@ func (c *compiler) formatdate(x *hclsyntax.FunctionCallExpr) *node {
 		return nil
 	}
 	zone := c.pipeline.Timezone
+	if tr, plain := x.Args[1].(*hclsyntax.ScopeTraversalExpr); plain && len(c.loops) == 0 && text(tr.Traversal) == "record.time" {
+		return &node{is: aText, eval: func(s *scope) (val, verdict) {
+			t := s.rec.Time().In(zone)
+			switch {
+			case s.rec.Time().IsZero():
+				return val{}, fails
+			case t.Year() < 1 || t.Year() > 9998:
+				return val{}, notMine
+			}
+			return val{kind: aText, s: t.Format(layout)}, ok
+		}}
+	}
 	return one(at, aText, func(v val) (val, verdict) {
 		if v.kind != aText {
 			return v, notMine
@@ -309,9 +324,9 @@ func (e *evaluated) lists(s *scope) ([]named, verdict) {
 	if v.kind != anObject {
 		return nil, notMine
 	}
-	all := make([]named, len(v.items.vals))
-	for i, name := range v.items.names {
-		list, verdict := s.indexes(v.items.vals[i])
+	all := make([]named, len(v.vals))
+	for i, name := range v.names {
+		list, verdict := s.indexes(v.vals[i])
 		if verdict != ok {
 			return nil, verdict
 		}
@@ -334,8 +349,8 @@ func (s *scope) indexes(v val) ([]int, verdict) {
 	case v.kind != aList:
 		return nil, notMine
 	}
-	all := make([]int, len(v.items.vals))
-	for i, f := range v.items.vals {
+	all := make([]int, len(v.vals))
+	for i, f := range v.vals {
 		if f.kind != aFile {
 			return nil, notMine
 		}

@@ -3,6 +3,8 @@ package lang
 import (
 	"math/big"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/tidwall/gjson"
 	"github.com/zclconf/go-cty/cty"
@@ -19,8 +21,8 @@ const (
 	aBool         // n is 1 or 0
 	aNumber       // n: a whole number that int64 holds
 	aText         // s: in normal form C
-	aList         // items
-	anObject      // items with names, sorted
+	aList         // vals
+	anObject      // vals under names, sorted
 	aFile         // n: its index in record.files
 	theFiles      // record.files
 	aJSON         // s: an array or object of the body
@@ -33,12 +35,8 @@ type val struct {
 	of    kind // of a null: what it is a null of; aNull = of nothing in particular, aJSON = of what the fast path does not know
 	n     int64
 	s     string
-	items *items
-}
-
-type items struct {
-	names []string
-	vals  []val
+	vals  []val    // of a list or an object
+	names []string // of an object
 }
 
 // verdict says what became of a compiled expression.
@@ -59,13 +57,23 @@ func boolVal(b bool) val {
 
 // textVal takes a text that cty would keep as it is. In another normal form it is cty's.
 func textVal(s string) (val, verdict) {
-	if !norm.NFC.IsNormalString(s) {
+	if !isNormal(s) {
 		return val{}, notMine
 	}
 	return val{kind: aText, s: s}, ok
 }
 
-func listed(vals []val) val { return val{kind: aList, items: &items{vals: vals}} }
+// isNormal reports whether a text is in normal form C. Most are plain ASCII, and norm allocates.
+func isNormal(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return norm.NFC.IsNormalString(s)
+		}
+	}
+	return true
+}
+
+func listed(vals []val) val { return val{kind: aList, vals: vals} }
 
 // typ is the kind of a value's type; aNull where a type is missing.
 func (v val) typ() kind {
@@ -187,7 +195,7 @@ func typedVal(r gjson.Result, t sdk.Type) (val, verdict) {
 
 // textsVal is an array that holds texts only.
 func textsVal(r gjson.Result) (val, verdict) {
-	vals, verdict := []val{}, ok
+	vals, verdict := make([]val, 0, 4), ok
 	r.ForEach(func(_, e gjson.Result) bool {
 		var v val
 		if v, verdict = bodyVal(e); verdict == ok && v.kind != aText {
@@ -206,8 +214,8 @@ func textsVal(r gjson.Result) (val, verdict) {
 func (s *scope) index(v val, i int64) (val, verdict) {
 	switch v.kind {
 	case aList:
-		if 0 <= i && i < int64(len(v.items.vals)) {
-			return v.items.vals[i], ok
+		if 0 <= i && i < int64(len(v.vals)) {
+			return v.vals[i], ok
 		}
 	case theFiles:
 		if 0 <= i && i < int64(len(s.recordFiles())) {
@@ -248,12 +256,12 @@ func (s *scope) length(v val) (val, verdict) {
 	case aBool, aNumber:
 		return val{}, fails
 	case aText:
-		if !isPlain(v.s) { // cty counts what people see as one character
+		if strings.ContainsFunc(v.s, func(r rune) bool { return r < ' ' || r > '~' }) { // cty counts what people see as one character
 			return val{}, notMine
 		}
 		n = len(v.s)
 	case aList:
-		n = len(v.items.vals)
+		n = len(v.vals)
 	case theFiles:
 		n = len(s.recordFiles())
 	case aJSON:
@@ -286,12 +294,12 @@ func appendVal(dst []byte, v val) (_ []byte, mine bool) {
 		} else {
 			dst = append(dst, '[')
 		}
-		for i, e := range v.items.vals {
+		for i, e := range v.vals {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
 			if v.kind == anObject {
-				dst = append(appendString(dst, v.items.names[i]), ':')
+				dst = append(appendString(dst, v.names[i]), ':')
 			}
 			if dst, mine = appendVal(dst, e); !mine {
 				return dst, false
@@ -326,7 +334,7 @@ func fitted(v val, a sdk.Arg) (val, bool) {
 		if v.kind != aList {
 			return v, false
 		}
-		for _, e := range v.items.vals {
+		for _, e := range v.vals {
 			if e.kind != aText {
 				return v, false
 			}

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"math/big"
 	"strconv"
-	"strings"
 	"time"
+	"unicode/utf8"
 	"unsafe"
 
 	"github.com/hashicorp/hcl/v2"
@@ -28,7 +28,7 @@ type scope struct {
 	body    gjson.Result
 	ready   bool           // body is read
 	members []gjson.Result // of the body, by the slots of rows; nil = not looked for
-	depth   int            // of the body at most; 0 = not measured
+	opened  int            // brackets in the body
 
 	got      []sdk.File // what the record has
 	asked    bool       // … is known
@@ -39,7 +39,8 @@ type scope struct {
 
 	slow   bool  // nothing is compiled
 	loop   []val // what the for expressions around are at
-	rounds int   // of all for expressions of this evaluation
+	first  [1]val
+	rounds int // of all for expressions of this evaluation
 	// forms holds the texts of the record that are not in Unicode normal form C, by that form. cty knows strings in this form only,
 	// and content must arrive as it was sent: where an expression gives such a text whole, its own form is restored.
 	forms map[string]string
@@ -87,7 +88,7 @@ func (s *scope) original(text string) string {
 
 // str makes a cty string of a text of the record.
 func (s *scope) str(text string) cty.Value {
-	if !norm.NFC.IsNormalString(text) {
+	if !isNormal(text) {
 		if s.forms == nil {
 			s.forms = map[string]string{}
 		}
@@ -100,7 +101,8 @@ func (s *scope) str(text string) cty.Value {
 func (s *scope) json() gjson.Result {
 	if !s.ready {
 		s.ready = true
-		if body := s.rec.Body(); shallow(body) && gjson.ValidBytes(body) {
+		body := s.rec.Body()
+		if s.opened = brackets(body); (s.opened < fewBrackets || json.Valid(body)) && gjson.ValidBytes(body) {
 			s.body = gjson.Parse(unsafe.String(unsafe.SliceData(body), len(body)))
 		}
 	}
@@ -109,8 +111,12 @@ func (s *scope) json() gjson.Result {
 
 // shallow reports whether a JSON text is not nested so deep that gjson, or cty, would run out of stack, which ends the process:
 // encoding/json refuses more than 10,000 levels.
-func shallow(text []byte) bool {
-	return bytes.Count(text, []byte("["))+bytes.Count(text, []byte("{")) < 10_000 || json.Valid(text)
+func shallow(text []byte) bool { return brackets(text) < fewBrackets || json.Valid(text) }
+
+const fewBrackets = 10_000
+
+func brackets(text []byte) int {
+	return bytes.Count(text, []byte("[")) + bytes.Count(text, []byte("{"))
 }
 
 // slot is the place of a member of the body among those that the step's expressions mention.
@@ -145,19 +151,14 @@ func (s *scope) field(slot int, below []string) gjson.Result {
 	return r
 }
 
-// deep reports whether the body may be nested too deep for an expression that mentions it.
+// deep reports whether the body is nested too deep for some expression that mentions it.
 func (s *scope) deep() bool {
-	if s.depth == 0 {
-		s.depth = 1 + nesting(s.json().Raw)
-	}
-	return s.depth > maxDepth
+	body := s.json().Raw
+	return s.opened > maxDepth && nesting(body) > maxDepth
 }
 
 // nesting counts the levels of brackets of a valid JSON text.
 func nesting(text string) (deepest int) {
-	if strings.Count(text, "[")+strings.Count(text, "{") < maxDepth {
-		return 0
-	}
 	depth, quoted := 0, false
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
@@ -483,23 +484,39 @@ func holdsUnwritable(v cty.Value) bool {
 	return false
 }
 
+// appendString writes a text as json.Marshal does, without its copies.
 func appendString(dst []byte, s string) []byte {
-	if isPlain(s) {
-		return append(append(append(dst, '"'), s...), '"')
-	}
-	b, err := json.Marshal(s)
-	if err != nil {
-		panic(err) // a string always has a JSON form
-	}
-	return append(dst, b...)
-}
-
-// isPlain reports whether JSON writes a text as it is: names and ids, mostly.
-func isPlain(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
-			return false
+	const hex = "0123456789abcdef"
+	dst = append(dst, '"')
+	from := 0
+	for i := 0; i < len(s); {
+		r, n := rune(s[i]), 1
+		if r >= utf8.RuneSelf {
+			r, n = utf8.DecodeRuneInString(s[i:])
 		}
+		if r >= ' ' && r != '"' && r != '\\' && r != '<' && r != '>' && r != '&' && r != '\u2028' && r != '\u2029' && (r != utf8.RuneError || n > 1) {
+			i += n
+			continue
+		}
+		dst = append(dst, s[from:i]...)
+		switch r {
+		case '"', '\\':
+			dst = append(dst, '\\', byte(r))
+		case '\b':
+			dst = append(dst, '\\', 'b')
+		case '\f':
+			dst = append(dst, '\\', 'f')
+		case '\n':
+			dst = append(dst, '\\', 'n')
+		case '\r':
+			dst = append(dst, '\\', 'r')
+		case '\t':
+			dst = append(dst, '\\', 't')
+		default:
+			dst = append(dst, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
+		}
+		i += n
+		from = i
 	}
-	return true
+	return append(append(dst, s[from:]...), '"')
 }
