@@ -3,6 +3,7 @@ package lang_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -335,6 +336,50 @@ func FuzzCompiled(f *testing.F) {
 	})
 }
 
+// What was thought of, whatever the dice say.
+func TestCompiledCorners(t *testing.T) {
+	g := lang.NewLanguage(compiledPipeline, "sink.file.f", plugins())
+	deep := `{"action":"send","a":` + strings.Repeat("[", 201) + strings.Repeat("]", 201) + `}`
+	bodies := []string{`{}`, `{"action":"recall"}`, `{"action":null,"a":1,"tolist":["x"]}`, `{"action":5,"a":"1","tolist":[]}`, `{"action":"e\u0301","a":-0,"tolist":[1]}`, `{"a":{"id":"i","id":7}}`, `{"a":{"id":null}}`,
+		`{"a":{"x":1}}`, `{"a":[{"id":1}]}`, `{"a":"\u00e9","b":"e\u0301"}`, `not json`, `[1]`, deep}
+	for _, expr := range []string{
+		`record.id == "i" || record.body.a == null`, // an error where the body is too deep, though the field is not needed
+		`null && record.id == "i"`, `record.id == "i" && null`, `null || record.id == "i"`, `record.id == "x" || null`, `false && record.id`, `record.id != "i" && record.id`,
+		`record.body.a > 0 && record.id == "x"`, `record.id == "x" && record.body.a > 0`, `record.body.a > 0 || record.id == "i"`, `!(record.body.a > 0)`,
+		`record.id == "i" ? record.body.tolist[0] : ""`, `record.id == "x" ? record.body.tolist[0] : ""`, `record.id == "x" ? record.body.a : 5`, `record.id == "x" ? record.body.a + 1 : "5"`,
+		`record.id == "i" ? null : record.body.a`, `record.id == "i" ? record.seq : ""`, `record.id == "i" ? record.seq : null`, `record.body.a == "1" ? true : "x"`,
+		`"x${record.body.a}" || record.id == "i"`, `record.id == "i" ? record.seq : "x${record.body.a}"`, `join(",", record.id == "x" ? "a" : record.body.a)`,
+		`record.time[0]`, `try(formatdate("YYYY", record.time[0]), "none")`, `formatdate("YYYY-MM-DD hh:mm:ss", record.time)`, `formatdate("YYYYMM", record.time)`, `formatdate("", record.time)`,
+		`since({ "5" = 1, "1" = null }, record.seq)`, `since({ "5" = 1, "1" = "a" }, record.seq) == 1`, `since({}, record.seq)`, `since({ "x" = 1 }, record.seq)`, `since(var.numbers, 1)`, `since({ "1" = 2 }, -record.seq)`,
+		`record.id == "i" ? since({ "1" = null }, record.seq) : 5`, `record.seq * 0`, `-record.body.a`, `0 * -record.seq`, `"${0 * -record.seq}"`, `record.seq - 9223372036854775807 - 2`, `9223372036854775807 * record.seq`,
+		`record.body.a`, `record.body`, `record.body.a == record.body.b`, `[record.body.a, record.body.b]`, `record.body.tolist == null`, `record.body.tolist == []`, `length(record.body.tolist)`, `length(record.body.action)`,
+		`"${record.body.a}${record.body.b}"`, `[record.body.a, record.body.a.id]`, `record.body.a.id`, `record.body.a["id"]`, `record.body.a[0]`, `record.files["0"]`, `record.files[0.5]`, `record.files[-1]`, `record.meta["x"]`,
+		`[for f in record.files : f if f.size > null]`, `try([for f in record.files : f.name if f.size > null], "none")`, `[for f in record.files : f.name if null]`, `[for f in record.files : f.name if f.name]`,
+		`[for file in record.files : file.name]`, `[for record in record.files : record.name]`, `[for f in record.files : record.body.a if f.size > 0]`, `[for f in record.files : record.body.a > 0]`, `[for f in record.files : f][0].name`,
+		`[for f in record.files : length([for x in range(400) : x])]`, `length([for x in range(99800) : x]) + length([for f in record.files : f])`, `{ a = record.id, a = record.key }`, `{ "e\u0301" = record.id, "é" = 1 }`,
+		`record.id == "i"` + strings.Repeat(` || [for f in record.files : f.index] == null`, 30), // rounds that nobody needs count too `status(record, record)`, `join("", [record.id], null, record.body.tolist)`, `join("\u0301", ["e", record.id])`, `join(null, [record.id])`,
+	} {
+		for _, arg := range []sdk.Arg{compiledArgs[0], compiledArgs[2], compiledArgs[3], {Name: "files", Type: sdk.Files}} {
+			s := g.Step(expr, arg)
+			for _, body := range bodies {
+				for _, n := range []int{0, 2, 100, 4000} {
+					long := strings.Contains(expr, "range(") || strings.Contains(expr, "f.index] == null")
+					if s == nil || (n > 2) != long || long && (arg.Name != "any" || body != "{}") {
+						continue
+					}
+					rec := record{sdk.Record{ID: "i", Key: "k", Seq: 5, Time: time.Unix(-3e9, 5), Body: []byte(body), Meta: map[string]string{"x": "y"}}}
+					for i := range n {
+						rec.r.Files = append(rec.r.Files, sdk.File{Index: i, Name: "a.jpg", Size: int64(i)})
+					}
+					if diff := differ(s, rec, receipts(status.Owed, 0)); diff != "" {
+						t.Errorf("%s = %s\n%.3000s", arg.Name, expr, diff)
+					}
+				}
+			}
+		}
+	}
+}
+
 // What the fuzz compares has to be compiled, mostly, or it compares cty with itself.
 func TestCompiledMostly(t *testing.T) {
 	g := lang.NewLanguage(compiledPipeline, "sink.file.f", plugins())
@@ -410,6 +455,24 @@ func FuzzTexts(f *testing.F) {
 		}
 		if got, want := lang.SafeName(s), lang.MadeSafe(s); got != want {
 			t.Errorf("%q: got %q, want %q", s, got, want)
+		}
+	})
+}
+
+// Members are found in one pass as they are one by one.
+func FuzzMembers(f *testing.F) {
+	for _, s := range []string{"{}", " { } ", `{"a":1}`, `{"a":1,"a":{"b":"}"}}`, "{\"a\" :\n[1,\"]\",{\"x\":[]}]\t,\r\"b\": \"\\\\\\\"\" , \"c\":-1.5e+3}", `{"\u0061":"x","b":null,"c":true}`, `{"a\"b":"\\","b":""}`,
+		`[{"a":1}]`, `"a"`, `{"a":1}x`, "\ufeff{}", `{"a":{"b":"{"},"b":"\\\\","c":[[],[[]]]}`, "{\"a\":\"\x7f\xff\",\"\":0}"} {
+		f.Add(s)
+	}
+	d := dice{rand.New(rand.NewPCG(3, 3))}
+	for range 200 {
+		f.Add(string(d.record().r.Body))
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		fast, want := lang.Members(body, "a", "b", "c", "", "content", "tolist", "o", `a"b`, "K", "msgtype")
+		if !slices.Equal(fast, want) {
+			t.Errorf("%q: got %q, want %q", body, fast, want)
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -24,7 +25,7 @@ type Record interface {
 	Key() string
 	Kind() string
 	Time() time.Time // zero = not known
-	Body() []byte
+	Body() []byte    // nobody writes into it
 	Meta(name string) string
 	Files() []sdk.File
 }
@@ -140,7 +141,7 @@ func (s *Step) About(rec Record) (string, error) {
 	if err != nil || id.IsNull() {
 		return "", fmt.Errorf("%s: wants a record's id, or an object with source, id and seq", e.where)
 	}
-	return sc.original(id.AsString()), nil
+	return strings.Clone(sc.original(id.AsString())), nil // it may lie in a batch
 }
 
 // named is a list of files under its name in a map.

@@ -1,8 +1,11 @@
 package lang
 
 import (
+	"fmt"
+
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/tidwall/gjson"
 
 	"github.com/weir-etl/weir/sdk"
 )
@@ -67,6 +70,23 @@ var (
 	SafeName     = safeName
 	MadeSafe     = madeSafe
 )
+
+// Members finds members of a body in one pass, and one after the other; nothing where the body is no JSON.
+func Members(body string, names ...string) (fast, want []string) {
+	if !shallow([]byte(body)) || !gjson.Valid(body) || !gjson.Parse(body).IsObject() {
+		return nil, nil
+	}
+	slots, found := map[string]int{}, make([]gjson.Result, len(names))
+	for i, name := range names {
+		slots[name] = i
+	}
+	fill(found, gjson.Parse(body).Raw, slots)
+	for i, name := range names {
+		r := member(gjson.Parse(body), name)
+		fast, want = append(fast, fmt.Sprint(found[i].Type, found[i].Raw, found[i].Str)), append(want, fmt.Sprint(r.Type, r.Raw, r.Str))
+	}
+	return fast, want
+}
 
 // Language compiles single expressions as they would stand in one step of a pipeline.
 type Language struct {

@@ -28,24 +28,34 @@ type compiler struct {
 	*loader
 	rows  *rows
 	reads *mentions
-	loops []string // variables of the for expressions around, outermost first
+	loop  string // the variable of the for expression around; "" = none is
+	tries int    // calls of try() around
+	loops int    // for expressions so far; one in a try() counts twice, because its function evaluates twice
 }
 
 // compiled returns the closure of an expression, nil where cty has to evaluate it.
 func (l *loader) compiled(d *draft, expr hclsyntax.Expression, reads *mentions) func(s *scope) (val, verdict) {
 	c := &compiler{loader: l, rows: &d.rows, reads: reads}
-	if n := c.node(expr); n != nil {
-		return n.eval
+	n := c.node(expr)
+	if n == nil {
+		return nil
 	}
-	return nil
+	return func(s *scope) (val, verdict) {
+		switch {
+		case reads.body != nil && s.deep(): // an error to cty, also where the field is not needed
+			return val{}, notMine
+		case c.loops > 0 && (len(s.recordFiles())+1)*c.loops > maxRounds: // likewise
+			return val{}, notMine
+		}
+		return n.eval(s)
+	}
 }
 
 // fast evaluates what is compiled.
 func (e *evaluated) fast(s *scope) (val, verdict) {
-	if e.code == nil || s.slow || e.reads.body != nil && s.deep() {
+	if e.code == nil || s.slow {
 		return val{}, notMine
 	}
-	s.rounds = 0
 	return e.code(s)
 }
 
@@ -100,12 +110,14 @@ func (c *compiler) node(expr hclsyntax.Expression) *node {
 
 // isFixed reports whether no record changes the value.
 func (c *compiler) isFixed(expr hclsyntax.Expression) bool {
-	return !mentionsRecord(expr) && !slices.ContainsFunc(expr.Variables(), func(tr hcl.Traversal) bool {
-		return slices.Contains(c.loops, tr.RootName())
-	})
+	return !mentionsRecord(expr) && !slices.ContainsFunc(expr.Variables(), func(tr hcl.Traversal) bool { return tr.RootName() == c.loop })
 }
 
+// constant evaluates what is fixed once. The rounds of a for expression are counted for every record.
 func (c *compiler) constant(expr hclsyntax.Expression) *node {
+	if countRounds(expr) {
+		return nil
+	}
 	v, diags := evaluate(expr, c.scope)
 	if diags.HasErrors() {
 		return nil
@@ -128,13 +140,11 @@ func (c *compiler) nodes(exprs []hclsyntax.Expression) ([]*node, bool) {
 	return list, true
 }
 
-// traversal compiles record.…, file.…, receipt.… and the variables of for expressions.
+// traversal compiles record.…, file.…, receipt.… and the variable of a for expression.
 func (c *compiler) traversal(tr hcl.Traversal) *node {
 	root := tr.RootName()
-	for i := len(c.loops) - 1; i >= 0; i-- {
-		if c.loops[i] == root {
-			return c.steps(&node{eval: func(s *scope) (val, verdict) { return s.loop[i], ok }}, tr[1:])
-		}
+	if root == c.loop {
+		return c.steps(&node{eval: func(s *scope) (val, verdict) { return val{kind: aFile, n: s.round}, ok }, is: aFile}, tr[1:])
 	}
 	name, _ := step(tr, 1)
 	switch root {
@@ -377,14 +387,16 @@ func (c *compiler) object(x *hclsyntax.ObjectConsExpr) *node {
 	}}
 }
 
-// each compiles [for x in list : value if condition].
+// each compiles [for f in record.files : value if condition].
 func (c *compiler) each(x *hclsyntax.ForExpr) *node {
-	over := c.node(x.CollExpr)
-	if over == nil || x.KeyVar != "" || x.KeyExpr != nil || x.Group || slices.Contains([]string{"record", "file", "receipt", "var", "local"}, x.ValVar) {
+	over, plain := x.CollExpr.(*hclsyntax.ScopeTraversalExpr)
+	if !plain || len(over.Traversal) != 2 || text(over.Traversal) != "record.files" || c.loop != "" || x.KeyVar != "" || x.KeyExpr != nil ||
+		slices.Contains([]string{"record", "file", "receipt", "var", "local"}, x.ValVar) {
 		return nil
 	}
-	c.loops = append(c.loops, x.ValVar)
-	defer func() { c.loops = c.loops[:len(c.loops)-1] }()
+	c.loop = x.ValVar
+	defer func() { c.loop = "" }()
+	c.loops += 1 << c.tries
 	value, cond := c.node(x.ValExpr), &node{eval: func(*scope) (val, verdict) { return boolVal(true), ok }}
 	if x.CondExpr != nil {
 		if !c.triable(x) {
@@ -395,14 +407,13 @@ func (c *compiler) each(x *hclsyntax.ForExpr) *node {
 	if value == nil || cond == nil {
 		return nil
 	}
-	return &node{eval: func(s *scope) (val, verdict) { return s.each(over, value, cond) }}
+	return &node{eval: func(s *scope) (val, verdict) { return s.each(value, cond) }}
 }
 
 // triable reports whether a condition passes the trial that hcl makes before the first round, with a variable of no type. One that
-// reads anything of the record but the variable is not tried here.
+// reads anything of the record but the variable cannot be tried here.
 func (c *compiler) triable(x *hclsyntax.ForExpr) bool {
-	outer := c.loops[:len(c.loops)-1]
-	if mentionsRecord(x.CondExpr) || slices.ContainsFunc(x.CondExpr.Variables(), func(tr hcl.Traversal) bool { return slices.Contains(outer, tr.RootName()) }) {
+	if mentionsRecord(x.CondExpr) {
 		return false
 	}
 	ctx := c.scope.NewChild()
@@ -415,39 +426,11 @@ func (c *compiler) triable(x *hclsyntax.ForExpr) bool {
 	return err == nil
 }
 
-// fewRounds is far below maxRounds: what comes near it is cty's to count.
-const fewRounds = maxRounds / 10
-
-func (s *scope) each(over, value, cond *node) (val, verdict) {
-	in, verdict := over.eval(s)
-	if verdict != ok {
-		return in, verdict
-	}
-	n := 0
-	switch in.kind {
-	case aList:
-		n = len(in.vals)
-	case theFiles:
-		n = len(s.recordFiles())
-	default:
-		return val{}, notMine
-	}
-	if s.rounds += n + 1; s.rounds > fewRounds {
-		return val{}, notMine
-	}
-	depth := len(s.loop)
-	if depth == 0 {
-		s.loop = s.first[:0]
-	}
-	s.loop = append(s.loop, val{})
-	defer func() { s.loop = s.loop[:depth] }()
+func (s *scope) each(value, cond *node) (val, verdict) {
+	n := len(s.recordFiles())
 	out, worst := make([]val, 0, n), ok
 	for i := range n {
-		element := val{kind: aFile, n: int64(i)}
-		if in.kind == aList {
-			element = in.vals[i]
-		}
-		s.loop[depth] = element
+		s.round = int64(i)
 		holds, verdict := cond.eval(s)
 		if verdict == ok && holds.kind != aBool {
 			verdict = notMine

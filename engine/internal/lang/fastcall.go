@@ -27,6 +27,10 @@ func (c *compiler) call(x *hclsyntax.FunctionCallExpr) *node {
 	case "formatdate":
 		return c.formatdate(x)
 	}
+	if x.Name == "try" {
+		c.tries++
+		defer func() { c.tries-- }()
+	}
 	args, all := c.nodes(x.Args)
 	if !all || len(args) == 0 {
 		return nil
@@ -112,13 +116,9 @@ func (c *compiler) since(x *hclsyntax.FunctionCallExpr) *node {
 		return nil
 	}
 	seq := c.node(x.Args[1])
-	table, known := c.table(x.Args[0])
+	table, is, known := c.table(x.Args[0])
 	if seq == nil || !known {
 		return nil
-	}
-	is := kind(aNull)
-	if len(table) > 0 {
-		is = table[0].val.typ()
 	}
 	return &node{is: is, eval: func(s *scope) (val, verdict) {
 		at, verdict := seq.eval(s)
@@ -145,28 +145,28 @@ type from struct {
 	val val
 }
 
-// table reads the map of since(), greatest key first.
-func (c *compiler) table(expr hclsyntax.Expression) (table []from, known bool) {
+// table reads the map of since(), greatest key first, and what its values are of.
+func (c *compiler) table(expr hclsyntax.Expression) (table []from, is kind, known bool) {
 	v, diags := evaluate(expr, c.scope)
-	if diags.HasErrors() || v.ContainsMarked() || !v.IsWhollyKnown() || v.IsNull() {
-		return nil, false
+	if countRounds(expr) || diags.HasErrors() || v.ContainsMarked() || !v.IsWhollyKnown() || v.IsNull() {
+		return nil, aNull, false
 	}
 	want, err := sinceFunc.ReturnType([]cty.Type{v.Type(), cty.Number})
 	if err != nil || !v.CanIterateElements() {
-		return nil, false
+		return nil, aNull, false
 	}
 	for it := v.ElementIterator(); it.Next(); {
 		k, e := it.Element()
 		key, err := strconv.ParseUint(k.AsString(), 10, 64)
 		if err != nil {
-			return nil, false
+			return nil, aNull, false
 		}
 		if e, err = convert.Convert(e, want); err != nil {
-			return nil, false
+			return nil, aNull, false
 		}
 		value, simple := constVal(e)
 		if !simple {
-			return nil, false
+			return nil, aNull, false
 		}
 		table = append(table, from{key, value})
 	}
@@ -176,7 +176,7 @@ func (c *compiler) table(expr hclsyntax.Expression) (table []from, known bool) {
 		}
 		return int(min(1, b.key-a.key))
 	})
-	return table, true
+	return table, kindOf(want), true
 }
 
 // status compiles status(record, receipt.TYPE.NAME…).
@@ -185,7 +185,7 @@ func (c *compiler) status(x *hclsyntax.FunctionCallExpr) *node {
 	for i, a := range x.Args {
 		tr, plain := a.(*hclsyntax.ScopeTraversalExpr)
 		switch {
-		case !plain, slices.Contains(c.loops, tr.Traversal.RootName()):
+		case !plain:
 			return nil
 		case i == 0 && len(tr.Traversal) == 1 && tr.Traversal.RootName() == "record":
 		case i > 0 && len(tr.Traversal) == 3 && tr.Traversal.RootName() == "receipt":
@@ -235,7 +235,7 @@ func (c *compiler) formatdate(x *hclsyntax.FunctionCallExpr) *node {
 		return nil
 	}
 	zone := c.pipeline.Timezone
-	if tr, plain := x.Args[1].(*hclsyntax.ScopeTraversalExpr); plain && len(c.loops) == 0 && text(tr.Traversal) == "record.time" {
+	if tr, plain := x.Args[1].(*hclsyntax.ScopeTraversalExpr); plain && len(tr.Traversal) == 2 && text(tr.Traversal) == "record.time" {
 		return &node{is: aText, eval: func(s *scope) (val, verdict) {
 			t := s.rec.Time().In(zone)
 			switch {

@@ -1,14 +1,12 @@
 package lang
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"math/big"
 	"strconv"
 	"time"
 	"unicode/utf8"
-	"unsafe"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/tidwall/gjson"
@@ -37,10 +35,8 @@ type scope struct {
 	file     int         // the file of a per-file argument
 	received []received
 
-	slow   bool  // nothing is compiled
-	loop   []val // what the for expressions around are at
-	first  [1]val
-	rounds int // of all for expressions of this evaluation
+	slow  bool  // nothing is compiled
+	round int64 // the file that a for expression is at
 	// forms holds the texts of the record that are not in Unicode normal form C, by that form. cty knows strings in this form only,
 	// and content must arrive as it was sent: where an expression gives such a text whole, its own form is restored.
 	forms map[string]string
@@ -95,100 +91,6 @@ func (s *scope) str(text string) cty.Value {
 		s.forms[norm.NFC.String(text)] = text
 	}
 	return cty.StringVal(text)
-}
-
-// json is the body; nothing where it is not JSON.
-func (s *scope) json() gjson.Result {
-	if !s.ready {
-		s.ready = true
-		body := s.rec.Body()
-		if s.opened = brackets(body); (s.opened < fewBrackets || json.Valid(body)) && gjson.ValidBytes(body) {
-			s.body = gjson.Parse(unsafe.String(unsafe.SliceData(body), len(body)))
-		}
-	}
-	return s.body
-}
-
-// shallow reports whether a JSON text is not nested so deep that gjson, or cty, would run out of stack, which ends the process:
-// encoding/json refuses more than 10,000 levels.
-func shallow(text []byte) bool { return brackets(text) < fewBrackets || json.Valid(text) }
-
-const fewBrackets = 10_000
-
-func brackets(text []byte) int {
-	return bytes.Count(text, []byte("[")) + bytes.Count(text, []byte("{"))
-}
-
-// slot is the place of a member of the body among those that the step's expressions mention.
-func (r *rows) slot(name string) int {
-	if i, known := r.slots[name]; known {
-		return i
-	}
-	if r.slots == nil {
-		r.slots = map[string]int{}
-	}
-	r.slots[name] = len(r.slots)
-	return r.slots[name]
-}
-
-// field is the value of the body under a slot and the names below it. All slots are filled in one pass.
-func (s *scope) field(slot int, below []string) gjson.Result {
-	if s.members == nil {
-		s.members = make([]gjson.Result, len(s.rows.slots))
-		if body := s.json(); body.IsObject() {
-			body.ForEach(func(k, v gjson.Result) bool {
-				if i, known := s.rows.slots[k.Str]; known {
-					s.members[i] = v // the last one counts, as in member
-				}
-				return true
-			})
-		}
-	}
-	r := s.members[slot]
-	for _, name := range below {
-		r = member(r, name)
-	}
-	return r
-}
-
-// deep reports whether the body is nested too deep for some expression that mentions it.
-func (s *scope) deep() bool {
-	body := s.json().Raw
-	return s.opened > maxDepth && nesting(body) > maxDepth
-}
-
-// nesting counts the levels of brackets of a valid JSON text.
-func nesting(text string) (deepest int) {
-	depth, quoted := 0, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '"':
-			quoted = !quoted
-		case c == '\\':
-			i++
-		case quoted:
-		case c == '[' || c == '{':
-			depth++
-			deepest = max(deepest, depth)
-		case c == ']' || c == '}':
-			depth--
-		}
-	}
-	return deepest
-}
-
-// member is the value of an object under a name: the last one, as encoding/json reads it.
-func member(r gjson.Result, name string) (found gjson.Result) {
-	if !r.IsObject() {
-		return found
-	}
-	r.ForEach(func(k, v gjson.Result) bool {
-		if k.Str == name {
-			found = v
-		}
-		return true
-	})
-	return found
 }
 
 // context is where an expression finds record, file and receipt: as much of them as it mentions, so that its value does not depend
