@@ -61,9 +61,12 @@ func (s *scope) field(slot int, below []string) gjson.Result {
 // fill finds the members of a valid JSON object that are in slots; of one that comes twice the last, as member does. It steps over
 // the values of all others without reading them.
 func fill(members []gjson.Result, object string, slots map[string]int) {
-	for i := next(object, 0, "{") + 1; ; {
-		if i = next(object, i, `"}`); object[i] == '}' {
-			return
+	for i := strings.IndexByte(object, '{') + 1; ; {
+		for object[i] != '"' {
+			if object[i] == '}' {
+				return
+			}
+			i++
 		}
 		from := i
 		i = skip(object, from)
@@ -71,8 +74,7 @@ func fill(members []gjson.Result, object string, slots map[string]int) {
 		if strings.IndexByte(name, '\\') >= 0 {
 			name = gjson.Parse(object[from:i]).Str
 		}
-		from = next(object, i, ":") + 1
-		for object[from] <= ' ' {
+		for from = i; object[from] <= ' ' || object[from] == ':'; {
 			from++
 		}
 		i = skip(object, from)
@@ -82,24 +84,12 @@ func fill(members []gjson.Result, object string, slots map[string]int) {
 	}
 }
 
-// next is where one of the signs stands, from i on.
-func next(text string, i int, signs string) int {
-	for strings.IndexByte(signs, text[i]) < 0 {
-		i++
-	}
-	return i
-}
-
 // skip is the end of the JSON value that begins at i.
 func skip(text string, i int) int {
 	for depth := 0; ; i++ {
 		switch text[i] {
 		case '"':
-			for i++; text[i] != '"'; i++ {
-				if text[i] == '\\' {
-					i++
-				}
-			}
+			i = quote(text, i)
 		case '[', '{':
 			depth++
 			continue
@@ -109,10 +99,27 @@ func skip(text string, i int) int {
 			if depth > 0 {
 				continue
 			}
-			return next(text, i, ",]} \t\r\n")
+			for text[i] > ' ' && text[i] != ',' && text[i] != '}' {
+				i++
+			}
+			return i
 		}
 		if depth == 0 {
 			return i + 1
+		}
+	}
+}
+
+// quote is where the string ends that begins at i: at a quotation mark that no backslash takes away.
+func quote(text string, i int) int {
+	for start := i; ; {
+		i += 1 + strings.IndexByte(text[i+1:], '"')
+		slashes := i
+		for slashes > start+1 && text[slashes-1] == '\\' {
+			slashes--
+		}
+		if (i-slashes)%2 == 0 {
+			return i
 		}
 	}
 }
