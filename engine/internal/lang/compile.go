@@ -24,6 +24,9 @@ type rows struct {
 	types  map[string]sdk.Type    // published fields of the body
 	fields map[string][]sdk.Field // of the receipts that are mentioned, by address
 
+	slots map[string]int // members of the body that compiled expressions mention
+	slow  bool           // for tests: cty evaluates everything
+
 	when, about *evaluated
 
 	args  []rowArg
@@ -37,12 +40,13 @@ type rowArg struct {
 	whole *evaluated // Files and FilesMap: the expression whose elements are files; nil = every file
 }
 
-// evaluated is an expression that cty evaluates.
+// evaluated is an expression that cty evaluates, unless code does.
 type evaluated struct {
 	expr  hclsyntax.Expression
 	where string // "app.hcl:12: sink.kintone.log: fields.msgtime"
 	arg   sdk.Arg
 	reads *mentions
+	code  func(s *scope) (val, verdict) // nil = it is not compiled
 }
 
 // constant is a value that no record changes.
@@ -51,7 +55,8 @@ type constant json.RawMessage
 // field copies a field of the body as it stands there: no number loses its digits, no text its form. Where the JSON is not of the
 // type that the argument wants, otherwise decides.
 type field struct {
-	names     []string
+	slot      int
+	below     []string
 	want      sdk.Type
 	otherwise *evaluated
 }
@@ -165,7 +170,11 @@ func (l *loader) compileOne(d *draft, attr *hclsyntax.Attribute, arg sdk.Arg, wh
 		l.errorf(attr.Expr.Range(), "write: "+arg.Name+" = "+sample(arg), "%s: %s says which of the record's files are wanted", d.Address, arg.Name)
 		return nil
 	}
-	return &evaluated{attr.Expr, l.position(d, attr.Expr, arg.Name), arg, m}
+	return l.evaluated(d, attr.Expr, arg, m)
+}
+
+func (l *loader) evaluated(d *draft, expr hclsyntax.Expression, arg sdk.Arg, m *mentions) *evaluated {
+	return &evaluated{expr, l.position(d, expr, arg.Name), arg, m, l.compiled(d, expr, m)}
 }
 
 func (l *loader) position(d *draft, expr hclsyntax.Expression, name string) string {
@@ -178,7 +187,7 @@ func (l *loader) lower(d *draft, e *evaluated, where place) expression {
 	switch x := e.expr.(type) {
 	case *hclsyntax.ScopeTraversalExpr:
 		if names, ok := bodyField(x.Traversal); ok && (e.arg.Type == sdk.Any || e.arg.Type == sdk.String) {
-			return &field{names, e.arg.Type, e}
+			return &field{d.rows.slot(names[0]), names[1:], e.arg.Type, e}
 		}
 	case *hclsyntax.ObjectConsExpr:
 		inner := e.arg
@@ -201,7 +210,7 @@ func (l *loader) lower(d *draft, e *evaluated, where place) expression {
 			if !ok {
 				return e
 			}
-			value := &evaluated{item.ValueExpr, l.position(d, item.ValueExpr, inner.Name), inner, m}
+			value := l.evaluated(d, item.ValueExpr, inner, m)
 			o.names = append(o.names, key.AsString())
 			o.values = append(o.values, l.lower(d, value, where))
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -24,7 +25,7 @@ type Record interface {
 	Key() string
 	Kind() string
 	Time() time.Time // zero = not known
-	Body() []byte
+	Body() []byte    // nobody writes into it
 	Meta(name string) string
 	Files() []sdk.File
 }
@@ -45,8 +46,7 @@ type Receipts func(address string) Receipt
 // disabled step answers what it would have wanted. An error names file, line and argument, never a value of the record.
 func (s *Step) Wants(rec Record, receipts Receipts) (bool, error) {
 	if s.rows.when != nil {
-		val, err := s.rows.when.value(s.scope(rec, receipts))
-		if err != nil || val.IsNull() || val.False() {
+		if holds, err := s.rows.when.holds(s.scope(rec, receipts)); !holds || err != nil {
 			return false, err
 		}
 	}
@@ -84,7 +84,7 @@ func (s *Step) RowArgs(rec Record, receipts Receipts) (json.RawMessage, error) {
 		return nil, nil
 	}
 	sc := s.scope(rec, receipts)
-	out := append(make([]byte, 0, 64), '{')
+	out := append(make([]byte, 0, 256), '{')
 	for _, arg := range s.rows.args {
 		if len(out) > 1 {
 			out = append(out, ',')
@@ -125,6 +125,9 @@ func (s *Step) About(rec Record) (string, error) {
 		return "", nil
 	}
 	sc := s.scope(rec, nil)
+	if id, verdict := e.id(sc); verdict == ok {
+		return id, nil
+	}
 	val, err := e.value(sc)
 	if err != nil || val.IsNull() {
 		return "", err
@@ -138,7 +141,7 @@ func (s *Step) About(rec Record) (string, error) {
 	if err != nil || id.IsNull() {
 		return "", fmt.Errorf("%s: wants a record's id, or an object with source, id and seq", e.where)
 	}
-	return sc.original(id.AsString()), nil
+	return strings.Clone(sc.original(id.AsString())), nil // it may lie in a batch
 }
 
 // named is a list of files under its name in a map.
@@ -151,17 +154,20 @@ type named struct {
 func (a *rowArg) wanted(sc *scope) ([]named, error) {
 	if a.whole == nil {
 		all := named{}
-		for i := range sc.rec.Files() {
+		for i := range sc.recordFiles() {
 			all.files = append(all.files, i)
 		}
 		return []named{all}, nil
+	}
+	if lists, verdict := a.whole.lists(sc); verdict == ok {
+		return lists, nil
 	}
 	val, err := a.whole.value(sc)
 	if err != nil || val.IsNull() {
 		return nil, err
 	}
 	if a.Type == sdk.Files {
-		files, err := a.indexes(val, len(sc.rec.Files()))
+		files, err := a.indexes(val, len(sc.recordFiles()))
 		return []named{{files: files}}, err
 	}
 	if t := val.Type(); !t.IsObjectType() && !t.IsMapType() {
@@ -170,7 +176,7 @@ func (a *rowArg) wanted(sc *scope) ([]named, error) {
 	var lists []named
 	for it := val.ElementIterator(); it.Next(); {
 		k, v := it.Element()
-		files, err := a.indexes(v, len(sc.rec.Files()))
+		files, err := a.indexes(v, len(sc.recordFiles()))
 		if err != nil {
 			return nil, err
 		}
@@ -272,7 +278,7 @@ func (s *Step) appendPerFile(dst []byte, arg rowArg, sc *scope) ([]byte, error) 
 func (c constant) append(dst []byte, _ *scope) ([]byte, error) { return append(dst, c...), nil }
 
 func (f *field) append(dst []byte, s *scope) ([]byte, error) {
-	r := s.bodyAt(f.names)
+	r := s.field(f.slot, f.below)
 	switch {
 	case !r.Exists() || r.Type == gjson.Null:
 		return append(dst, "null"...), nil
@@ -306,6 +312,13 @@ func (o *object) append(dst []byte, s *scope) (_ []byte, err error) {
 }
 
 func (e *evaluated) append(dst []byte, s *scope) ([]byte, error) {
+	if v, verdict := e.fast(s); verdict == ok {
+		if v, fits := fitted(v, e.arg); fits {
+			if out, mine := appendVal(dst, v); mine {
+				return out, nil
+			}
+		}
+	}
 	val, err := e.value(s)
 	if err != nil {
 		return nil, err

@@ -323,18 +323,3 @@ func TestConcurrent(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkRowArgs(b *testing.B) {
-	p, diags := lang.Load([]string{"testdata/main.hcl"}, lang.Options{Plugins: plugins(), Static: true, Getenv: environment(map[string]string{
-		"WEIR_VAR_app_log": `{ "1" = 201 }`, "WEIR_VAR_oss_bucket": ""})})
-	if diags.HasErrors() {
-		b.Fatal(diags[0])
-	}
-	s, rec, r := p.Step("sink.kintone.log"), message(), receipts(status.Owed, 1)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := s.RowArgs(rec, r); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

@@ -22,17 +22,33 @@ import (
 	"github.com/weir-etl/weir/sdk"
 )
 
+// texts are the functions that make one text of another.
+func texts() map[string]func(string) string {
+	return map[string]func(string) string{
+		"base64encode": func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
+		"md5":          func(s string) string { sum := md5.Sum([]byte(s)); return hex.EncodeToString(sum[:]) },
+		"sha256":       func(s string) string { sum := sha256.Sum256([]byte(s)); return hex.EncodeToString(sum[:]) },
+		"urlencode":    url.QueryEscape,
+		"safename":     safeName,
+	}
+}
+
+// tests are the functions that look for a part in a text.
+func tests() map[string]func(s, part string) bool {
+	return map[string]func(s, part string) bool{"endswith": strings.HasSuffix, "startswith": strings.HasPrefix, "strcontains": strings.Contains}
+}
+
 // allFunctions is every function of the language.
 func (l *loader) allFunctions() map[string]function.Function {
-	return map[string]function.Function{
+	all := map[string]function.Function{
 		"abs": stdlib.AbsoluteFunc, "ceil": stdlib.CeilFunc, "floor": stdlib.FloorFunc, "max": stdlib.MaxFunc, "min": stdlib.MinFunc,
 		"parseint": stdlib.ParseIntFunc, "pow": stdlib.PowFunc, "signum": stdlib.SignumFunc,
 		"mib": units(1 << 20), "kib": units(1 << 10), "gib": units(1 << 30),
 
-		"chomp": stdlib.ChompFunc, "endswith": test(strings.HasSuffix), "format": stdlib.FormatFunc, "formatlist": stdlib.FormatListFunc,
+		"chomp": stdlib.ChompFunc, "format": stdlib.FormatFunc, "formatlist": stdlib.FormatListFunc,
 		"join": joinFunc, "lower": stdlib.LowerFunc, "regex": stdlib.RegexFunc, "regexall": stdlib.RegexAllFunc,
-		"regexreplace": stdlib.RegexReplaceFunc, "replace": stdlib.ReplaceFunc, "split": stdlib.SplitFunc, "startswith": test(strings.HasPrefix),
-		"strcontains": test(strings.Contains), "substr": stdlib.SubstrFunc, "title": stdlib.TitleFunc, "trim": stdlib.TrimFunc,
+		"regexreplace": stdlib.RegexReplaceFunc, "replace": stdlib.ReplaceFunc, "split": stdlib.SplitFunc,
+		"substr": stdlib.SubstrFunc, "title": stdlib.TitleFunc, "trim": stdlib.TrimFunc,
 		"trimprefix": stdlib.TrimPrefixFunc, "trimspace": stdlib.TrimSpaceFunc, "trimsuffix": stdlib.TrimSuffixFunc, "upper": stdlib.UpperFunc,
 
 		"coalesce": stdlib.CoalesceFunc, "coalescelist": stdlib.CoalesceListFunc, "compact": stdlib.CompactFunc, "concat": stdlib.ConcatFunc,
@@ -46,10 +62,7 @@ func (l *loader) allFunctions() map[string]function.Function {
 		"toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)), "tostring": stdlib.MakeToFunc(cty.String),
 
 		"jsondecode": jsondecodeFunc, "jsonencode": stdlib.JSONEncodeFunc,
-		"base64decode": fallible(decode64), "base64encode": text1(func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }),
-		"md5":       text1(func(s string) string { sum := md5.Sum([]byte(s)); return hex.EncodeToString(sum[:]) }),
-		"sha256":    text1(func(s string) string { sum := sha256.Sum256([]byte(s)); return hex.EncodeToString(sum[:]) }),
-		"urlencode": text1(url.QueryEscape), "safename": text1(safeName),
+		"base64decode": fallible(decode64),
 
 		"formatdate": function.New(&function.Spec{
 			Params: []function.Parameter{{Name: "format", Type: cty.String}, {Name: "time", Type: cty.String}},
@@ -71,6 +84,13 @@ func (l *loader) allFunctions() map[string]function.Function {
 		"since": sinceFunc, "status": statusFunc,
 		"env": l.envFunc(), "file": l.fileFunc(), "keyring": l.keyringFunc(),
 	}
+	for name, f := range texts() {
+		all[name] = text1(f)
+	}
+	for name, f := range tests() {
+		all[name] = test(f)
+	}
+	return all
 }
 
 // localTime reads an RFC 3339 time and shows it in the pipeline's time zone.

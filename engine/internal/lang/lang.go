@@ -9,6 +9,9 @@
 // each record, and only where the component's schema allows that. Values from env(), file() and keyring() carry a mark that follows
 // them through every operation; nothing marked is ever shown.
 //
+// cty is what defines the value of an expression, and its errors. Those per-record expressions that pipelines are made of are compiled
+// as well (fast.go), which takes a twentieth of the time, and whatever a compiled one is not sure of is left to cty.
+//
 // This is the only package that knows hcl and cty; neither appears in what it exports.
 package lang
 

@@ -22,6 +22,26 @@ var windowsName = regexp.MustCompile(`(?i)^(con|prn|aux|nul|com[0-9¹²³]|lpt[0
 // characters or tricks of writing direction, allowed on every system, in normal form C, at most 200 bytes, never empty. A name that
 // is safe stays as it is.
 func safeName(name string) string {
+	if isSafe(name) {
+		return name
+	}
+	return madeSafe(name)
+}
+
+// isSafe reports that a name is safe for those names where this is seen at once: plain letters, digits, "-", "_" and ".".
+func isSafe(name string) bool {
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.':
+		default:
+			return false
+		}
+	}
+	stem, _, _ := strings.Cut(name, ".")
+	return len(stem) > 4 && len(name) <= maxName && name[len(name)-1] != '.' // shorter ones may be devices of Windows
+}
+
+func madeSafe(name string) string {
 	var b strings.Builder
 	for _, r := range norm.NFC.String(strings.ToValidUTF8(name, "_")) {
 		switch {

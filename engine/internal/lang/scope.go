@@ -1,12 +1,12 @@
 package lang
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"math/big"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/tidwall/gjson"
@@ -23,18 +23,55 @@ type scope struct {
 	receipts Receipts
 	rows     *rows
 
-	body  gjson.Result
-	ready bool // body is read
-	files cty.Value
-	list  []cty.Value // the elements of files
-	file  int         // the file of a per-file argument
+	body    gjson.Result
+	ready   bool           // body is read
+	members []gjson.Result // of the body, by the slots of rows; nil = not looked for
+	opened  int            // brackets in the body
+
+	got      []sdk.File // what the record has
+	asked    bool       // … is known
+	files    cty.Value
+	list     []cty.Value // the elements of files
+	file     int         // the file of a per-file argument
+	received []received
+
+	slow  bool  // nothing is compiled
+	round int64 // the file that a for expression is at
 	// forms holds the texts of the record that are not in Unicode normal form C, by that form. cty knows strings in this form only,
 	// and content must arrive as it was sent: where an expression gives such a text whole, its own form is restored.
 	forms map[string]string
 }
 
 func (s *Step) scope(rec Record, receipts Receipts) *scope {
-	return &scope{rec: rec, receipts: receipts, rows: &s.rows}
+	return &scope{rec: rec, receipts: receipts, rows: &s.rows, slow: s.rows.slow}
+}
+
+// recordFiles are the files of the record, asked for once.
+func (s *scope) recordFiles() []sdk.File {
+	if !s.asked {
+		s.got, s.asked = s.rec.Files(), true
+	}
+	return s.got
+}
+
+// received is a receipt, asked for once: it may cost an evaluation.
+type received struct {
+	address string
+	Receipt
+}
+
+func (s *scope) answer(address string) *Receipt {
+	for i := range s.received {
+		if s.received[i].address == address {
+			return &s.received[i].Receipt
+		}
+	}
+	r := received{address: address}
+	if s.receipts != nil {
+		r.Receipt = s.receipts(address)
+	}
+	s.received = append(s.received, r)
+	return &s.received[len(s.received)-1].Receipt
 }
 
 // original is a text in the form that it has in the record.
@@ -47,54 +84,13 @@ func (s *scope) original(text string) string {
 
 // str makes a cty string of a text of the record.
 func (s *scope) str(text string) cty.Value {
-	if !norm.NFC.IsNormalString(text) {
+	if !isNormal(text) {
 		if s.forms == nil {
 			s.forms = map[string]string{}
 		}
 		s.forms[norm.NFC.String(text)] = text
 	}
 	return cty.StringVal(text)
-}
-
-// json is the body; nothing where it is not JSON.
-func (s *scope) json() gjson.Result {
-	if !s.ready {
-		s.ready = true
-		if body := s.rec.Body(); shallow(body) && gjson.ValidBytes(body) {
-			s.body = gjson.ParseBytes(body)
-		}
-	}
-	return s.body
-}
-
-// shallow reports whether a JSON text is not nested so deep that gjson, or cty, would run out of stack, which ends the process:
-// encoding/json refuses more than 10,000 levels.
-func shallow(text []byte) bool {
-	return bytes.Count(text, []byte("["))+bytes.Count(text, []byte("{")) < 10_000 || json.Valid(text)
-}
-
-func (s *scope) bodyAt(names []string) gjson.Result {
-	r := s.json()
-	for _, name := range names {
-		if r = member(r, name); !r.Exists() {
-			break
-		}
-	}
-	return r
-}
-
-// member is the value of an object under a name: the last one, as encoding/json reads it.
-func member(r gjson.Result, name string) (found gjson.Result) {
-	if !r.IsObject() {
-		return found
-	}
-	r.ForEach(func(k, v gjson.Result) bool {
-		if k.Str == name {
-			found = v
-		}
-		return true
-	})
-	return found
 }
 
 // context is where an expression finds record, file and receipt: as much of them as it mentions, so that its value does not depend
@@ -134,7 +130,7 @@ func (s *scope) context(m *mentions) (*hcl.EvalContext, error) {
 
 func (s *scope) allFiles() cty.Value {
 	if s.files == cty.NilVal {
-		for i, f := range s.rec.Files() {
+		for i, f := range s.recordFiles() {
 			s.list = append(s.list, s.fileVal(i, f))
 		}
 		s.files = listVal(cty.Object(fileAttrs), s.list)
@@ -174,10 +170,7 @@ func (s *scope) fileVal(index int, f sdk.File) cty.Value {
 }
 
 func (s *scope) receipt(address string) cty.Value {
-	var r Receipt
-	if s.receipts != nil {
-		r = s.receipts(address)
-	}
+	r := s.answer(address)
 	attrs := map[string]cty.Value{"state": cty.StringVal(r.State), "code": cty.StringVal(r.Code)}
 	urls := make([]cty.Value, len(r.URLs))
 	for i, u := range r.URLs {
@@ -393,23 +386,39 @@ func holdsUnwritable(v cty.Value) bool {
 	return false
 }
 
+// appendString writes a text as json.Marshal does, without its copies.
 func appendString(dst []byte, s string) []byte {
-	if isPlain(s) {
-		return append(append(append(dst, '"'), s...), '"')
-	}
-	b, err := json.Marshal(s)
-	if err != nil {
-		panic(err) // a string always has a JSON form
-	}
-	return append(dst, b...)
-}
-
-// isPlain reports whether JSON writes a text as it is: names and ids, mostly.
-func isPlain(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
-			return false
+	const hex = "0123456789abcdef"
+	dst = append(dst, '"')
+	from := 0
+	for i := 0; i < len(s); {
+		r, n := rune(s[i]), 1
+		if r >= utf8.RuneSelf {
+			r, n = utf8.DecodeRuneInString(s[i:])
 		}
+		if r >= ' ' && r != '"' && r != '\\' && r != '<' && r != '>' && r != '&' && r != '\u2028' && r != '\u2029' && (r != utf8.RuneError || n > 1) {
+			i += n
+			continue
+		}
+		dst = append(dst, s[from:i]...)
+		switch r {
+		case '"', '\\':
+			dst = append(dst, '\\', byte(r))
+		case '\b':
+			dst = append(dst, '\\', 'b')
+		case '\f':
+			dst = append(dst, '\\', 'f')
+		case '\n':
+			dst = append(dst, '\\', 'n')
+		case '\r':
+			dst = append(dst, '\\', 'r')
+		case '\t':
+			dst = append(dst, '\\', 't')
+		default:
+			dst = append(dst, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
+		}
+		i += n
+		from = i
 	}
-	return true
+	return append(append(dst, s[from:]...), '"')
 }
