@@ -225,6 +225,9 @@
 // 2026-11-22  Bodies of more than 10,000 levels count as no JSON in expressions, and numbers of thousands of digits are errors of the
 // record: both ended or held the engine.
 //
+// 2026-11-22  Per-record expressions are compiled to closures that answer what they are sure of, and leave the rest to cty, which has all
+// words for errors (internal/lang). One difference is meant: of texts that differ in Unicode normal form alone, the one that was sent stays.
+//
 // 2026-11-22  The mode of the admin socket is its guard. Whoever passes it could read the engine's memory.
 //
 // 2026-11-22  A plugin does not end on SIGTERM: a service manager sends it to all at once, and the engine ends its plugins in order.
