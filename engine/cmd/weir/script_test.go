@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -45,6 +46,7 @@ func TestScript(t *testing.T) {
 		t.Fatal(err)
 	}
 	caches := strings.Fields(string(cache))
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) // under nohup its programs would begin with the signal ignored, and weir goes on then
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
