@@ -5,11 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"math/big"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2/ext/tryfunc"
@@ -17,6 +19,8 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 	"github.com/zclconf/go-cty/cty/function"
 	"github.com/zclconf/go-cty/cty/function/stdlib"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/weir-etl/weir/engine/internal/status"
 	"github.com/weir-etl/weir/sdk"
@@ -61,7 +65,7 @@ func (l *loader) allFunctions() map[string]function.Function {
 		"tomap": stdlib.MakeToFunc(cty.Map(cty.DynamicPseudoType)), "tonumber": stdlib.MakeToFunc(cty.Number),
 		"toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)), "tostring": stdlib.MakeToFunc(cty.String),
 
-		"jsondecode": jsondecodeFunc, "jsonencode": stdlib.JSONEncodeFunc,
+		"jsondecode": jsondecodeFunc, "jsonencode": jsonencodeFunc,
 		"base64decode": fallible(decode64),
 
 		"formatdate": function.New(&function.Spec{
@@ -161,6 +165,43 @@ var jsondecodeFunc = function.New(&function.Spec{
 	},
 	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) { return stdlib.JSONDecodeFunc.Call(args) },
 })
+
+// jsonencodeFunc is jsonencode(value). cty holds texts in normal form C, in which a mark behind an escape joins the escape's last letter:
+// what would change is escaped, too.
+var jsonencodeFunc = function.New(&function.Spec{
+	Params: []function.Parameter{{Name: "value", Type: cty.DynamicPseudoType, AllowUnknown: true, AllowDynamicType: true, AllowNull: true}},
+	Type:   function.StaticReturnType(cty.String),
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		if !args[0].IsWhollyKnown() || args[0].IsNull() {
+			return stdlib.JSONEncodeFunc.Call(args)
+		}
+		text, err := ctyjson.Marshal(args[0], args[0].Type())
+		if err != nil {
+			return cty.NilVal, err
+		}
+		if !norm.NFC.IsNormal(text) {
+			text = escaped(text)
+		}
+		return cty.StringVal(string(text)), nil
+	},
+})
+
+// escaped writes JSON in ASCII alone.
+func escaped(text []byte) []byte {
+	var out []byte
+	for _, r := range string(text) {
+		switch {
+		case r < utf8.RuneSelf:
+			out = append(out, byte(r))
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+	}
+	return out
+}
 
 // joinFunc is join(separator, list…). A list that is null, as a missing field of a record is, joins to nothing.
 var joinFunc = function.New(&function.Spec{

@@ -40,6 +40,7 @@ var functions = []struct{ expr, want string }{
 	{`join("/", null)`, `""`},
 	{`jsondecode("{\"a\":[1]}")`, `{"a":[1]}`},
 	{`jsonencode({ a = [1] })`, `"{\"a\":[1]}"`},
+	{`jsondecode(jsonencode("\n\u0300\U0001F600"))`, "\"\\n\u0300\U0001F600\""},
 	{`keys({ b = 1, a = 2 })`, `["a","b"]`},
 	{`length(keyring("v*.pem"))`, `1`},
 	{`kib(2)`, `2048`},

@@ -192,7 +192,7 @@ func FuzzExpression(f *testing.F) {
 
 // FuzzFunctions gives functions whatever text a stranger chose, and holds them against the standard library.
 func FuzzFunctions(f *testing.F) {
-	for _, s := range []string{"a/b", "con.txt", "..", "", "\u202e", strings.Repeat("é.", 120), "\xff", "e\u0301", "\u200b.\u200b.", "a\x00b", `\\.\pipe`, strings.Repeat("a", 195) + ".tar.gz"} {
+	for _, s := range []string{"a/b", "con.txt", "..", "", "\u202e", strings.Repeat("é.", 120), "\xff", "e\u0301", "\u200b.\u200b.", "\n\u0300", "a\x00b", `\\.\pipe`, strings.Repeat("a", 195) + ".tar.gz"} {
 		f.Add(s, int64(1_600_000_000), uint32(5), int64(3))
 	}
 	f.Add("x", int64(-62135596801), uint32(999_999_999), int64(math.MaxInt64))
