@@ -29,6 +29,7 @@ func (c *company) reach(at time.Time, most time.Duration) {
 // While kintone is away for the first half of a run, in each way in which it can be, weir goes on: it fetches, keeps OSS up to date and
 // says what it owes; a kill changes nothing, and nothing that people wrote can be read on the machine. Then all arrives.
 func TestKintoneAway(t *testing.T) {
+	t.Parallel()
 	for _, how := range []struct {
 		fault string
 		args  []string

@@ -39,7 +39,7 @@ func build(m *testing.M) int {
 	built = dir
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue { // the tests wait for clocks most of the time
-		f.Value.Set("3")
+		f.Value.Set("4")
 	}
 	return m.Run()
 }
