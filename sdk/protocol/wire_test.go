@@ -27,19 +27,25 @@ import (
 // dial serves srv in this process and speaks to it through real gRPC.
 func dial(t testing.TB, srv pb.PluginServer, o Options) *Client {
 	t.Helper()
+	o.Plugin = "test"
+	return NewClient(connect(t, func(g *grpc.Server) { pb.RegisterPluginServer(g, srv) }), o)
+}
+
+// connect is the connection to a server in memory.
+func connect(t testing.TB, register func(g *grpc.Server), more ...grpc.DialOption) *grpc.ClientConn {
+	t.Helper()
 	lis := bufconn.Listen(1 << 20)
 	g := grpc.NewServer(ServerOptions()...)
-	pb.RegisterPluginServer(g, srv)
+	register(g)
 	go g.Serve(lis)
 	t.Cleanup(g.Stop)
-	conn, err := grpc.NewClient("passthrough:///plugin", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
+	conn, err := grpc.NewClient("passthrough:///plugin", append(more, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	o.Plugin = "test"
-	return NewClient(conn, o)
+	return conn
 }
 
 // component is whatever a test makes of it.
@@ -481,18 +487,7 @@ func TestBigBodies(t *testing.T) {
 		call.Answer(0, sdk.Emit(r))
 		return nil
 	}}
-	lis := bufconn.Listen(1 << 20)
-	g := grpc.NewServer(ServerOptions()...)
-	Register(g, c.plugin(), io.Discard)
-	go g.Serve(lis)
-	defer g.Stop()
-	conn, err := grpc.NewClient("passthrough:///plugin", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30)),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := connect(t, func(g *grpc.Server) { Register(g, c.plugin(), io.Discard) }, grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30)))
 	client := NewClient(conn, Options{})
 	h, err := client.Open(t.Context(), Step{Kind: sdk.KindTransform, Type: "any"}, "")
 	if err != nil {
@@ -524,17 +519,8 @@ func TestConnectionClosedUnderACall(t *testing.T) {
 		<-end
 		return nil
 	}}
-	lis := bufconn.Listen(1 << 20)
-	g := grpc.NewServer(ServerOptions()...)
-	Register(g, c.plugin(), io.Discard)
-	go g.Serve(lis)
-	defer g.Stop()
 	defer close(end)
-	conn, err := grpc.NewClient("passthrough:///plugin", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := connect(t, func(g *grpc.Server) { Register(g, c.plugin(), io.Discard) })
 	client := NewClient(conn, Options{})
 	h, err := client.Open(t.Context(), Step{Kind: sdk.KindTransform, Type: "any"}, "")
 	if err != nil {
