@@ -40,46 +40,88 @@ func (k Kintone) rows(ctx context.Context, app int64, token string) ([]Row, erro
 	var rows []Row
 	last := "0"
 	for {
-		query := url.Values{"app": {fmt.Sprint(app)}, "query": {"$id > " + last + " order by $id asc limit 500"}}
-		var page struct {
-			Records []map[string]struct {
-				Type  string
-				Value json.RawMessage
-			}
-		}
-		body, _, err := k.get(ctx, "/k/v1/records.json?"+query.Encode(), token)
+		page, err := k.records(ctx, app, "$id > "+last+" order by $id asc limit 500", token)
 		if err != nil {
 			return nil, err
 		}
-		if err := json.Unmarshal(body, &page); err != nil {
-			return nil, fmt.Errorf("app %d: %w", app, err)
-		}
-		for _, record := range page.Records {
-			row := Row{Values: map[string]string{}, Files: map[string][]Attachment{}}
-			for code, field := range record {
-				if field.Type == "FILE" {
-					if row.Files[code], err = k.files(ctx, field.Value, token); err != nil {
-						return nil, fmt.Errorf("app %d: %w", app, err)
-					}
-					continue
-				}
-				var text string
-				if json.Unmarshal(field.Value, &text) == nil {
-					row.Values[code] = text
-				}
-			}
-			if err := k.unfold(ctx, &row, record["file"].Value, record["payload"].Value, token); err != nil {
+		for _, r := range page {
+			if err := json.Unmarshal(r["$id"].Value, &last); err != nil {
 				return nil, fmt.Errorf("app %d: %w", app, err)
 			}
-			row.Number = row.Values["$id"]
-			last = row.Number
-			rows = append(rows, row)
+			row, err := k.still(ctx, app, last, r, token)
+			if err != nil {
+				return nil, fmt.Errorf("app %d, record %s: %w", app, last, err)
+			}
+			if row != nil {
+				rows = append(rows, *row)
+			}
 		}
-		if len(page.Records) < 500 {
+		if len(page) < 500 {
 			return rows, nil
 		}
 	}
 }
+
+// A record is what kintone lists, by field code.
+type record map[string]struct {
+	Type  string
+	Value json.RawMessage
+}
+
+func (k Kintone) records(ctx context.Context, app int64, query, token string) ([]record, error) {
+	var page struct{ Records []record }
+	values := url.Values{"app": {fmt.Sprint(app)}, "query": {query}}
+	body, _, err := k.get(ctx, "/k/v1/records.json?"+values.Encode(), token)
+	if err == nil {
+		err = json.Unmarshal(body, &page)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("app %d: %w", app, err)
+	}
+	return page.Records, nil
+}
+
+// still is the row of a record, which is read again when it was written meanwhile: its files are replaced with it. Nil when it is gone.
+func (k Kintone) still(ctx context.Context, app int64, number string, r record, token string) (*Row, error) {
+	for {
+		row, err := k.row(ctx, r, token)
+		if !errors.Is(err, errNoFile) {
+			return &row, err
+		}
+		now, failed := k.records(ctx, app, "$id = "+number, token)
+		switch {
+		case failed != nil:
+			return nil, failed
+		case len(now) == 0:
+			return nil, nil
+		case string(now[0]["$revision"].Value) == string(r["$revision"].Value):
+			return nil, err
+		}
+		r = now[0]
+	}
+}
+
+// row is a record with its files.
+func (k Kintone) row(ctx context.Context, r record, token string) (row Row, err error) {
+	row = Row{Values: map[string]string{}, Files: map[string][]Attachment{}}
+	for code, field := range r {
+		if field.Type == "FILE" {
+			if row.Files[code], err = k.files(ctx, field.Value, token); err != nil {
+				return row, err
+			}
+			continue
+		}
+		var text string
+		if json.Unmarshal(field.Value, &text) == nil {
+			row.Values[code] = text
+		}
+	}
+	row.Number = row.Values["$id"]
+	return row, k.unfold(ctx, &row, r["file"].Value, r["payload"].Value, token)
+}
+
+// errNoFile says that kintone does not know a key of a file that it has listed.
+var errNoFile = errors.New("download: 404 Not Found")
 
 // listed are the files of a FILE field as a record names them.
 type listed []struct{ FileKey, Name string }
@@ -102,6 +144,10 @@ func (k Kintone) unfold(ctx context.Context, row *Row, file, payload json.RawMes
 			response, err := k.ask(ctx, "/k/v1/file.json?fileKey="+url.QueryEscape(f.FileKey), token)
 			if err != nil {
 				return err
+			}
+			if response.StatusCode == http.StatusNotFound {
+				response.Body.Close()
+				return errNoFile
 			}
 			whole := map[string]string{}
 			zip, err := gzip.NewReader(response.Body)
@@ -159,6 +205,8 @@ func (k Kintone) file(ctx context.Context, key, token string) (Attachment, error
 		var size int64
 		_, err := fmt.Sscan(response.Header.Get("X-Sim-Size"), &size)
 		return Attachment{Size: size, SHA256: response.Header.Get("X-Sim-Sha256")}, err
+	case http.StatusNotFound:
+		return Attachment{}, errNoFile
 	}
 	return Attachment{}, fmt.Errorf("download: %s", response.Status)
 }
