@@ -18,6 +18,9 @@ type held struct {
 	lot    uint64
 	rows   []flow.Row
 	shrunk bool // a row may have lost its body, which was too large
+
+	maker *step             // nil = not known
+	ahead []protocol.Answer // what the transforms behind the maker have answered already: see chain.go
 }
 
 // origin is the row of a lot's first batch that a row came from. A call may carry rows of several lots, and of several sources.

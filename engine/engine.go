@@ -33,10 +33,9 @@ type Options struct {
 	Takeover bool
 	Once     bool // end when the sources are drained and nothing is under way
 
-	Executable func(plugin string) (host.Executable, error) // how a plugin is started; nil = bundled, or as the pipeline says
-	Log        hclog.Logger                                 // nil = silent
-	Progress   func(Status)                                 // called about twice a second of real time, from the loop: must be quick
-	Failpoint  func(name string)                            // crash tests: called when a window is entered; nil in production
+	Log       hclog.Logger      // nil = silent
+	Progress  func(Status)      // called about twice a second of real time, from the loop: must be quick
+	Failpoint func(name string) // crash tests: called when a window is entered; nil in production
 
 	volume  func(dir string) volume // tests of a full disk; nil = the system is asked
 	silence time.Duration           // tests of frozen processes: see protocol.Options; 0 = as ever
@@ -104,6 +103,7 @@ type Engine struct {
 	machine *flow.Machine
 
 	events  chan func()   // work for the loop, from any goroutine
+	soon    []func()      // work that the loop has found for itself
 	commits *commits      // to the writer, in order
 	loads   chan struct{} // taken while a parcel is read: many replays of few rows each would else hold their whole parcels at once
 	failed  chan error    // what ends the run
@@ -141,6 +141,7 @@ type step struct {
 	proc       *process
 	pace       *pace // the step's own limit; that of its connection is the process's
 	source     *source
+	behind     *step     // the transform that may answer ahead for what comes out of this step; nil = none
 	trouble    string    // what the last outage of its service looked like, for people
 	downSince  time.Time // an outage that an earlier run has told of, and since which its service has not answered; else zero
 	failures   int       // in a row: reads of a source, or openings
@@ -333,6 +334,9 @@ func (e *Engine) graph() flow.Config {
 			r.awaits, r.mentioned = append(r.awaits, i), true
 		}
 		r.onlySome = s.HasWhen || c.FilesOnly
+		if s.Behind != nil {
+			e.steps[e.byName[s.Behind.Address]].behind = r
+		}
 		e.byName[s.Address] = i
 		e.steps = append(e.steps, r)
 		cfg.Steps = append(cfg.Steps, f)

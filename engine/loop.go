@@ -45,6 +45,11 @@ func (e *Engine) run(stopped context.Context) (Summary, error) {
 	stop := stopped.Done()
 	var late <-chan time.Time // closes the wait for what is being sent
 	for {
+		for len(e.soon) > 0 {
+			f := e.soon[0]
+			e.soon = e.soon[1:]
+			f()
+		}
 		if stopped.Err() != nil && !e.ending {
 			stop, late = nil, time.After(lastWait)
 			halt()
@@ -166,7 +171,7 @@ func (e *Engine) start(ctx context.Context) error {
 		s.proc, s.pace = p, newPace(e.Clock, s.Limit)
 	}
 	for _, p := range e.procs {
-		exe, err := executableOf(e.Options, p.plugin)
+		exe, err := executableOf(e.Options, p.plugins...)
 		if err != nil {
 			return err
 		}
@@ -197,17 +202,14 @@ func (e *Engine) end(cancel context.CancelCauseFunc) {
 	os.RemoveAll(e.spool.dir) // the keys of what is in there end here
 }
 
-// executableOf finds the program of a plugin: bundled in this one, or named by the pipeline.
-func executableOf(o Options, plugin string) (host.Executable, error) {
-	if o.Executable != nil {
-		return o.Executable(plugin)
-	}
+// executableOf finds the program of plugins: bundled in this one, or a single one that the pipeline names.
+func executableOf(o Options, plugins ...string) (host.Executable, error) {
 	for _, x := range o.Pipeline.Plugins {
-		if x.Name == plugin {
+		if x.Name == plugins[0] {
 			return host.Executable{Name: x.Name, Path: x.Path, SHA256: x.SHA256}, nil
 		}
 	}
-	return host.Bundled(plugin)
+	return host.Bundled(plugins...)
 }
 
 // reload reads key files again every minute; a step whose arguments changed is opened anew, and what waited for that is due.

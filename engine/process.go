@@ -17,15 +17,15 @@ import (
 	"github.com/weir-etl/weir/sdk/protocol"
 )
 
-// process keeps one plugin process alive: one for each plugin and connection.
+// process keeps one plugin process alive: one for each plugin and connection, which transforms of others may share (see chain.go).
 type process struct {
-	e      *Engine
-	plugin string
-	name   string // for logs
-	steps  []*step
-	pace   *pace // of the connection
-	log    hclog.Logger
-	last   *life // that could be called; of the goroutine of run
+	e       *Engine
+	plugins []string // the first is that of the step which the others are behind
+	name    string   // for logs
+	steps   []*step
+	pace    *pace // of the connection
+	log     hclog.Logger
+	last    *life // that could be called; of the goroutine of run
 
 	failures int // starts in vain, in a row; of the goroutine of run
 
@@ -33,6 +33,7 @@ type process struct {
 	life  *life          // nil while it is down
 	up    chan struct{}  // closed while it runs
 	stale map[*step]bool // arguments have changed that it could not be told of
+	apart time.Time      // until then every step is called by itself: one of a chain may have ended the process
 }
 
 // life is one run of a process.
@@ -55,17 +56,31 @@ func (e *Engine) process(s *step) *process {
 	name := processName(s.Step)
 	p := e.procs[name]
 	if p == nil {
-		p = &process{e: e, plugin: s.Plugin, name: name, log: e.Log.Named(s.Plugin), up: make(chan struct{}), stale: map[*step]bool{}}
-		if s.Connection != nil {
-			p.pace = newPace(e.Clock, s.Connection.Limit)
+		root := rootOf(s.Step)
+		p = &process{e: e, name: name, log: e.Log.Named(root.Plugin), up: make(chan struct{}), stale: map[*step]bool{}}
+		if root.Connection != nil {
+			p.pace = newPace(e.Clock, root.Connection.Limit)
 		}
+		p.plugins = append(p.plugins, root.Plugin)
 		e.procs[name] = p
+	}
+	if !slices.Contains(p.plugins, s.Plugin) {
+		p.plugins = append(p.plugins, s.Plugin)
 	}
 	return p
 }
 
+// rootOf is the step whose process s shares.
+func rootOf(s *lang.Step) *lang.Step {
+	for s.Behind != nil {
+		s = s.Behind
+	}
+	return s
+}
+
 // processName tells processes apart.
 func processName(s *lang.Step) string {
+	s = rootOf(s)
 	name := s.Plugin
 	if s.Connection != nil {
 		name += " " + s.Connection.Address
@@ -226,16 +241,23 @@ func (p *process) called(s *step) (*life, uint64) {
 	return p.life, p.life.handles[s]
 }
 
-// work calls a step. When its process turns out to be gone, work returns after the machine has been told that it is down.
-func (p *process) work(ctx context.Context, s *step, w protocol.Work, on func(protocol.Answer) error) error {
+// work calls a step, and asks those behind it to answer ahead where that is of use. When its process turns out to be gone, work returns
+// after the machine has been told that it is down.
+func (p *process) work(ctx context.Context, s *step, w protocol.Work, ahead bool, on func(protocol.Answer) error) error {
 	l, handle := p.called(s)
 	if l == nil {
 		return errDown
 	}
 	defer l.calls.Done()
+	if ahead {
+		w.Chain = p.chain(l, s)
+	}
 	ended := l.run.Called()
 	err := l.client.Work(ctx, handle, w, on)
 	ended(err == nil)
+	if len(w.Chain) > 0 && lost(err) {
+		p.unfuse(err)
+	}
 	if err != nil && p.e.ctx.Err() == nil && p.useless(s, err) {
 		p.end(l, err)
 	}

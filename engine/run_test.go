@@ -27,11 +27,7 @@ func TestMain(m *testing.M) {
 		runUntilKilled(os.Args[2], os.Args[3], os.Args[4])
 	}
 	if len(os.Args) == 3 && os.Args[1] == host.ServeArg {
-		for _, p := range mortals() {
-			if p.Name == os.Args[2] {
-				serve.Main(p)
-			}
-		}
+		serve.Bundled(os.Args[2], mortals())
 	}
 	if len(os.Args) == 4 && os.Args[1] == crashArg {
 		os.Exit(crashEngine(os.Args[2], os.Args[3]))

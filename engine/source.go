@@ -105,7 +105,8 @@ func (s *source) run(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		got, err := s.read(ctx, life.client, handle)
+		chain := s.step.proc.chain(life, s.step)
+		got, err := s.read(ctx, life.client, handle, chain)
 		switch {
 		case errors.Is(err, io.EOF):
 			s.e.post(func() { s.e.step(flow.Ended{Source: s.step.index}) })
@@ -118,6 +119,10 @@ func (s *source) run(ctx context.Context) {
 		}
 		if lost(err) { // another process comes
 			s.step.proc.end(life, err)
+			if len(chain) > 0 {
+				s.step.proc.unfuse(err)
+				continue
+			}
 			if deaths++; deaths >= manyDeaths {
 				s.e.post(func() { s.e.news.sourceFailed(s.step, err) })
 			}
@@ -142,8 +147,8 @@ func (s *source) run(ctx context.Context) {
 const manyDeaths = 3
 
 // read takes pages of one reader until it ends.
-func (s *source) read(ctx context.Context, client *protocol.Client, handle uint64) (got bool, err error) {
-	r, err := client.Read(ctx, handle, s.position)
+func (s *source) read(ctx context.Context, client *protocol.Client, handle uint64, chain []uint64) (got bool, err error) {
+	r, err := client.Read(ctx, handle, s.position, chain...)
 	if err != nil {
 		return false, err
 	}
@@ -181,6 +186,9 @@ func (s *source) arrived(p protocol.Page, before []byte) {
 	stats := s.seen.json()
 	for k, part := range parts {
 		h := &held{Batch: part, source: s.step.index}
+		if part == p.Batch { // whole, as the chain has seen it
+			h.maker, h.ahead = s.step, p.Ahead
+		}
 		rows := e.rows(h, s.step.retention, now, nil)
 		b := e.hold(h)
 		for i := range rows {

@@ -23,8 +23,11 @@ type job struct {
 	cells []map[string]cell // receipts that the step mentions, per row; nil = none
 }
 
-// call gathers the rows of a call and sends them off.
+// call gathers the rows of a call and sends them off, unless they are answered already.
 func (e *Engine) call(c flow.Call) {
+	if e.answeredAhead(c) {
+		return
+	}
 	j := e.job(c)
 	e.background.Go(func() { e.work(j) })
 }
@@ -128,7 +131,7 @@ func (e *Engine) work(j *job) {
 		}
 		sent = true
 		err = e.allowed(s, func(ctx context.Context) error {
-			return s.proc.work(ctx, s, w, func(a protocol.Answer) error {
+			return s.proc.work(ctx, s, w, usual(j.call), func(a protocol.Answer) error {
 				e.Failpoint(s.address + ".answer")
 				e.post(func() { e.answer(j, a, position) })
 				return nil
@@ -319,7 +322,7 @@ func (e *Engine) answered(j *job, a protocol.Answer, position []uint32) flow.Ans
 
 // outputs registers what a transform made.
 func (e *Engine) outputs(j *job, a protocol.Answer, position []uint32, ev *flow.Answered) {
-	h := &held{Batch: a.Outputs, origin: make([]origin, a.Outputs.Rows())}
+	h := &held{Batch: a.Outputs, origin: make([]origin, a.Outputs.Rows()), maker: j.step, ahead: a.Ahead}
 	ev.Parent = make([]int32, len(a.Parent))
 	for i, p := range a.Parent {
 		ev.Parent[i] = int32(position[p])

@@ -22,3 +22,6 @@ func All() []sdk.Plugin {
 		file.Plugin(), generate.Plugin(),
 	}
 }
+
+// Alone are the names of those that load native code. What that does to its process is not to happen to others.
+func Alone() []string { return []string{wecom.Plugin().Name, decrypt.Plugin().Name} }

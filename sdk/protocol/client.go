@@ -34,6 +34,7 @@ type Client struct {
 	options Options
 
 	mu    sync.Mutex
+	can   []string        // what the process says of itself
 	steps map[uint64]Step // by handle, without arguments
 }
 
@@ -57,7 +58,17 @@ func (c *Client) Describe(ctx context.Context, clock *sdk.Clock) (sdk.Plugin, er
 	if err != nil {
 		return sdk.Plugin{}, c.broken("", "description: "+err.Error())
 	}
+	c.mu.Lock()
+	c.can = w.GetCan()
+	c.mu.Unlock()
 	return p, nil
+}
+
+// Chains reports whether the process applies transforms ahead of their call, where it is asked to.
+func (c *Client) Chains() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.can, canChain)
 }
 
 // Step configures one component.

@@ -20,6 +20,7 @@ type Page struct {
 	Position []byte // behind this page; nil = unchanged
 	Drained  bool   // nothing more at this moment
 	Events   []sdk.Event
+	Ahead    []Answer // see [Answer]: the first is for all rows of Batch
 }
 
 // Reader is a running Read. Next is for one goroutine; Credit, Ack and Close are for any.
@@ -28,15 +29,16 @@ type Reader struct {
 	step   string
 	watch  *watch
 	stream grpc.BidiStreamingClient[pb.ReadRequest, pb.ReadResponse]
+	chain  int // how many transforms may answer ahead
 	last   uint64
 
 	mu sync.Mutex // one Send at a time
 }
 
 // Read starts to read a source from position (nil = from the start). Without credit it only sends pages without records. It goes on
-// until ctx ends, or Close, or what Next reports.
-func (c *Client) Read(ctx context.Context, handle uint64, position []byte) (*Reader, error) {
-	r := &Reader{c: c, step: c.address(handle)}
+// until ctx ends, or Close, or what Next reports. For the chain see [Work].
+func (c *Client) Read(ctx context.Context, handle uint64, position []byte, chain ...uint64) (*Reader, error) {
+	r := &Reader{c: c, step: c.address(handle), chain: len(chain)}
 	r.watch = c.watch(ctx, r.step)
 	stream, err := c.rpc.Read(r.watch.ctx, grpc.ForceCodecV2(newCodec()))
 	if err != nil {
@@ -44,7 +46,7 @@ func (c *Client) Read(ctx context.Context, handle uint64, position []byte) (*Rea
 		return nil, c.failure(r.watch.ctx, r.step, err)
 	}
 	r.stream = stream
-	if err := r.send(&pb.ReadRequest{Do: &pb.ReadRequest_Start{Start: &pb.Start{Step: handle, Position: position}}}); err != nil {
+	if err := r.send(&pb.ReadRequest{Do: &pb.ReadRequest_Start{Start: &pb.Start{Step: handle, Position: position, Chain: chain}}}); err != nil {
 		if errors.Is(err, io.EOF) { // the reason comes with the first message
 			return r, nil
 		}
@@ -69,6 +71,9 @@ func (r *Reader) Next() (Page, error) {
 		case w.GetFailure() != nil:
 			r.Close()
 			return Page{}, readOutcome(w.GetFailure()).Err()
+		case w.GetLost():
+			r.Close()
+			return Page{}, &SilentError{r.c.options.Plugin, r.step, silence}
 		case w.GetNumber() == 0: // still working
 			continue
 		}
@@ -91,11 +96,17 @@ func (r *Reader) page(w *pb.ReadResponse) (Page, error) {
 		p.Position = w.GetPosition()
 	}
 	if w.GetBatch().GetRows() == 0 {
+		if len(w.GetAhead()) > 0 {
+			return p, fmt.Errorf("page %d: answers ahead for no rows", p.Number)
+		}
 		return p, nil
 	}
 	b, err := readBatch(w.GetBatch())
 	if err == nil {
 		err = b.checkIDs()
+	}
+	if err == nil {
+		p.Ahead, err = readAhead(b, w.GetAhead(), r.chain)
 	}
 	if err != nil {
 		return p, fmt.Errorf("page %d: %w", p.Number, err)

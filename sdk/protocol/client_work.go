@@ -24,6 +24,7 @@ type Work struct {
 	Now      time.Time         // decides every deadline of the call
 	Probe    bool              // ask only what is there already
 	Flush    bool              // the rows are all that the step holds, in the order in which it took them; only their ids are sent
+	Chain    []uint64          // transforms of the process, see [Client.Chains]: each may answer for what comes out of the one before it
 }
 
 // Answer is what a plugin said at once: rows that it had not answered before.
@@ -31,6 +32,7 @@ type Answer struct {
 	Runs    []Run
 	Outputs *Batch   // transform: what goes on, complete; nil = nothing
 	Parent  []uint32 // per output the row of the call that it comes from; each is a done row of this answer
+	Ahead   []Answer // of the first few of the chain: each for all outputs of the answer before it. An answer in Ahead has none
 }
 
 // Work hands over a batch and calls on for each answer, from this goroutine, until every row is answered. An answer that breaks the
@@ -38,7 +40,8 @@ type Answer struct {
 func (c *Client) Work(ctx context.Context, handle uint64, work Work, on func(Answer) error) error {
 	opened := c.step(handle)
 	step := opened.Address
-	req := &pb.WorkRequest{Step: handle, Batch: work.Batch.toWire(), Final: work.Final, Now: nanos(work.Now), Probe: work.Probe, Flush: work.Flush}
+	req := &pb.WorkRequest{Step: handle, Batch: work.Batch.toWire(), Final: work.Final, Now: nanos(work.Now), Probe: work.Probe, Flush: work.Flush,
+		Chain: work.Chain}
 	if work.Flush {
 		req.Batch = &pb.Batch{Rows: req.Batch.GetRows(), Id: req.Batch.GetId()}
 	}
@@ -74,6 +77,9 @@ func (c *Client) Work(ctx context.Context, handle uint64, work Work, on func(Ans
 			continue
 		}
 		a, err := check.read(w)
+		if err == nil {
+			a.Ahead, err = readAhead(a.Outputs, w.GetAhead(), len(work.Chain))
+		}
 		if err != nil {
 			return c.broken(step, err.Error())
 		}
@@ -81,6 +87,29 @@ func (c *Client) Work(ctx context.Context, handle uint64, work Work, on func(Ans
 			return err
 		}
 	}
+}
+
+// readAhead reads what a chain of up to most transforms answers for the rows of a batch, which may be nil.
+func readAhead(b *Batch, stages []*pb.Stage, most int) ([]Answer, error) {
+	if len(stages) > most {
+		return nil, fmt.Errorf("answers of %d transforms ahead, where %d were asked for", len(stages), most)
+	}
+	var list []Answer
+	for i, w := range stages {
+		if b == nil {
+			return nil, fmt.Errorf("transform %d ahead: answers for no rows", i+1)
+		}
+		check := answerCheck{batch: b, answered: make([]bool, b.Rows()), left: b.Rows()}
+		a, err := check.read(&pb.WorkResponse{Outcomes: w.GetOutcomes(), Outputs: w.GetOutputs(), Parent: w.GetParent()})
+		if err == nil && check.left > 0 {
+			err = fmt.Errorf("%d of %d rows were not answered", check.left, b.Rows())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("transform %d ahead: %w", i+1, err)
+		}
+		list, b = append(list, a), a.Outputs
+	}
+	return list, nil
 }
 
 // answerCheck holds a plugin to the contract: every row exactly once, outputs only of done rows, each with an id.

@@ -10,7 +10,7 @@ import (
 )
 
 func writeDescription(p *sdk.Plugin) (*pb.Description, error) {
-	w := &pb.Description{Name: p.Name, Version: p.Version}
+	w := &pb.Description{Name: p.Name, Version: p.Version, Can: []string{canChain}}
 	for _, c := range p.Connections {
 		args, err := writeArgs(c.Args)
 		if err != nil {

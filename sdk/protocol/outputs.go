@@ -15,6 +15,27 @@ type output struct {
 	*sdk.Record
 }
 
+// writeAnswers makes runs and columns of the outcomes of some rows of a batch, in their order.
+func writeAnswers(b *Batch, rows []int, outcomes []sdk.Outcome) (runs []*pb.Outcome, outs *pb.Batch, parent []uint32) {
+	outputs := make([]output, 0, len(rows))
+	var last *sdk.Outcome
+	for _, row := range rows {
+		o := &outcomes[row]
+		for k := range o.Outputs {
+			outputs = append(outputs, output{row, k, &o.Outputs[k]})
+		}
+		if n := len(runs); n > 0 && row == int(runs[n-1].First+runs[n-1].Count) && alike(last, o) {
+			runs[n-1].Count++
+			continue
+		}
+		w := writeOutcome(o)
+		w.First, w.Count = uint32(row), 1
+		runs, last = append(runs, w), o
+	}
+	outs, parent = writeOutputs(b, outputs)
+	return runs, outs, parent
+}
+
 // writeOutputs makes columns of the outputs, and leaves out those that are as in the parent rows. A body counts as unchanged when it
 // is the parent's slice, which is why a transform must replace it and never write into it.
 func writeOutputs(b *Batch, outputs []output) (*pb.Batch, []uint32) {

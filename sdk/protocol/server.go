@@ -94,7 +94,7 @@ func (s *server) Describe(_ context.Context, hello *pb.Hello) (*pb.Description, 
 
 func (s *server) Open(ctx context.Context, req *pb.OpenRequest) (*pb.OpenResponse, error) {
 	if len(req.GetChain()) != 1 {
-		return nil, status.Errorf(codes.Unimplemented, "a chain of %d steps: only one can be served", len(req.GetChain()))
+		return nil, status.Errorf(codes.Unimplemented, "%d steps to be opened at once: want one", len(req.GetChain()))
 	}
 	w := req.GetChain()[0]
 	s.mu.Lock()
@@ -182,6 +182,13 @@ func (st *step) guard(what string, f func() error) (err error) {
 type panicked struct{ error }
 
 func (p *panicked) Unwrap() error { return p.error }
+
+// now is the instant by the clock of the process.
+func (s *server) now() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.clock.Now()
+}
 
 // begin finds a step and counts the call; end it with calls.Done.
 func (s *server) begin(handle uint64) (*step, error) {

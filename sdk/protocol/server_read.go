@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
@@ -41,7 +42,12 @@ func (s *server) Read(stream readStream) error {
 		return status.FromContextError(ctx.Err()).Err()
 	}
 
-	e := &emitter{ctx: ctx, stream: stream, grown: make(chan struct{})}
+	chain, err := s.chain(start.GetChain())
+	if err != nil {
+		return err
+	}
+	defer chain.done()
+	e := &emitter{ctx: ctx, stream: stream, grown: make(chan struct{}), chain: chain, now: s.now, beat: s.beat, room: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	go e.listen() // ends with the stream, which ends when this function returns
 	stop := e.signs(s.beat)
 	var position []byte
@@ -49,6 +55,7 @@ func (s *server) Read(stream readStream) error {
 		position = p
 	}
 	err = st.guard("read", func() error { return st.source.Read(ctx, position, e) })
+	e.wait()
 	stop()
 	switch {
 	case ctx.Err() != nil:
@@ -60,13 +67,21 @@ func (s *server) Read(stream readStream) error {
 	return nil
 }
 
-// emitter sends pages as far as the credit goes.
+// emitter sends pages as far as the credit goes, each with what the chain makes of it: a page for each core at once, in order.
 type emitter struct {
 	ctx    context.Context // of the stream, whose life it shares
 	stream readStream
+	chain  chain
+	now    func() time.Time
+	beat   time.Duration
+	room   chan struct{} // holds a token for each page that the chain works on
 
-	sending sync.Mutex
-	number  uint64 // of the last page; under sending
+	sending sync.Mutex // one message at a time
+
+	order  sync.Mutex
+	number uint64        // of the last page; under order
+	before chan struct{} // closed when that page is sent; nil = there is none; under order
+	failed error         // of a page that could not be sent; under sending
 
 	mu      sync.Mutex
 	records int64 // credit
@@ -80,21 +95,68 @@ func (e *emitter) Emit(ctx context.Context, p sdk.Page) error {
 	for i := range p.Events {
 		w.Events = append(w.Events, writeEvent(&p.Events[i]))
 	}
+	var b *Batch
 	if len(p.Records) > 0 {
-		b := FromRecords(p.Records)
+		b = FromRecords(p.Records)
 		w.Batch = b.toWire()
 		if err := e.spend(ctx, int64(b.Rows()), int64(b.BodyBytes())); err != nil {
 			return err
 		}
 	}
-	if err := ctx.Err(); err != nil {
-		return err
+	select {
+	case e.room <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	e.sending.Lock()
-	defer e.sending.Unlock()
+	e.order.Lock()
 	e.number++
 	w.Number = e.number
-	return e.stream.Send(w)
+	before, sent := e.before, make(chan struct{})
+	e.before = sent
+	e.order.Unlock()
+	page := func() error {
+		defer func() { close(sent); <-e.room }()
+		var lost error
+		if b != nil {
+			w.Ahead, lost = e.chain.apply(e.ctx, b, e.now(), e.beat, func() {}) // signs of life come anyway
+		}
+		if before != nil {
+			<-before
+		}
+		return e.page(w, lost)
+	}
+	if len(e.chain) == 0 || b == nil {
+		return page()
+	}
+	go page() // ends before wait returns; its error is that of the next page
+	e.sending.Lock()
+	defer e.sending.Unlock()
+	return e.failed
+}
+
+// page sends a page, unless one before it could not be sent: there must be no hole.
+func (e *emitter) page(w *pb.ReadResponse, lost error) error {
+	e.sending.Lock()
+	defer e.sending.Unlock()
+	switch {
+	case e.failed != nil:
+	case lost != nil:
+		e.stream.Send(&pb.ReadResponse{Lost: true})
+		e.failed = lost
+	default:
+		e.failed = e.stream.Send(w)
+	}
+	return e.failed
+}
+
+// wait returns when no page is on its way any more.
+func (e *emitter) wait() {
+	e.order.Lock()
+	before := e.before
+	e.order.Unlock()
+	if before != nil {
+		<-before
+	}
 }
 
 func (e *emitter) send(w *pb.ReadResponse) error {

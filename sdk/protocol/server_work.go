@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -41,9 +42,14 @@ func (s *server) Work(req *pb.WorkRequest, stream workStream) error {
 	if err := st.hold.check(batch, req.GetFlush()); err != nil {
 		return status.Errorf(codes.InvalidArgument, "flush: %v", err)
 	}
+	chain, err := s.chain(req.GetChain())
+	if err != nil {
+		return err
+	}
+	defer chain.done()
 	l := &life{batch: batch}
 	defer st.lives.begin(l)()
-	a := &answers{step: st, life: l, flush: req.GetFlush(), batch: batch, stream: stream, outcomes: make([]sdk.Outcome, len(rows)),
+	a := &answers{step: st, chain: chain, life: l, flush: req.GetFlush(), batch: batch, stream: stream, outcomes: make([]sdk.Outcome, len(rows)),
 		answered: make([]bool, len(rows)), wake: make(chan struct{}, 1)}
 	stop := a.run(s.beat, st.silence)
 	ctx, now := sdk.WithLife(stream.Context(), l), time.Unix(0, req.GetNow()).UTC()
@@ -59,12 +65,14 @@ func (s *server) Work(req *pb.WorkRequest, stream workStream) error {
 	stop()
 	var p *panicked
 	if errors.As(err, &p) { // what it answered before stands
-		if err := a.finish(nil); err != nil {
+		a.finish(nil)
+		if err := a.send(false); err != nil {
 			return err
 		}
 		return status.Error(codes.Aborted, "the component panicked")
 	}
-	return a.finish(err)
+	a.finish(err)
+	return a.last(ctx, s.now(), s.beat)
 }
 
 func batchIDs(b *Batch) []string {
@@ -146,6 +154,7 @@ func readRows(b *Batch, req *pb.WorkRequest) ([]sdk.Row, error) {
 // answers gathers outcomes and sends them together: all at the end of a quick call, every now and then during a slow one.
 type answers struct {
 	step   *step
+	chain  chain
 	life   *life
 	flush  bool
 	batch  *Batch
@@ -214,7 +223,7 @@ func (a *answers) run(every, limit time.Duration) (stop func()) {
 }
 
 // finish gives err to the rows that have no outcome. Without an error they stay unanswered, and the engine refuses the call.
-func (a *answers) finish(err error) error {
+func (a *answers) finish(err error) {
 	a.mu.Lock()
 	if err != nil {
 		o := sdk.OutcomeOf(err)
@@ -227,7 +236,6 @@ func (a *answers) finish(err error) error {
 	}
 	a.closed = true
 	a.mu.Unlock()
-	return a.send(false)
 }
 
 // give says that the component hangs. What it answers from here on is not sent.
@@ -241,7 +249,7 @@ func (a *answers) give() {
 		a.err = a.stream.Send(&pb.WorkResponse{Lost: true})
 	}
 	if a.err == nil {
-		a.err = status.Error(codes.DeadlineExceeded, "the component hangs")
+		a.err = status.Error(codes.DeadlineExceeded, errLost.Error())
 	}
 }
 
@@ -252,29 +260,43 @@ func (a *answers) send(alive bool) error {
 	if a.err != nil || len(a.waiting) == 0 && !alive {
 		return a.err
 	}
+	a.err = a.stream.Send(a.take())
+	return a.err
+}
+
+// take makes a message of what waits; under mu.
+func (a *answers) take() *pb.WorkResponse {
 	w := &pb.WorkResponse{}
 	slices.Sort(a.waiting)
-	var outputs []output
-	var last *sdk.Outcome
-	for _, row := range a.waiting {
-		o := &a.outcomes[row]
-		for k := range o.Outputs {
-			outputs = append(outputs, output{row, k, &o.Outputs[k]})
-		}
-		if n := len(w.Outcomes); n > 0 && alike(last, o) && row == int(w.Outcomes[n-1].First+w.Outcomes[n-1].Count) {
-			w.Outcomes[n-1].Count++
-			continue
-		}
-		p := writeOutcome(o)
-		p.First, p.Count = uint32(row), 1
-		w.Outcomes = append(w.Outcomes, p)
-		last = o
-	}
-	w.Outputs, w.Parent = writeOutputs(a.batch, outputs)
-	a.err = a.stream.Send(w)
+	w.Outcomes, w.Outputs, w.Parent = writeAnswers(a.batch, a.waiting, a.outcomes)
 	for _, row := range a.waiting {
 		a.outcomes[row] = sdk.Outcome{} // its records are sent: let them go
 	}
 	a.waiting = a.waiting[:0]
-	return a.err
+	return w
+}
+
+// last sends what waits at the end of a call, with what the chain makes of it. Nobody else sends any more.
+func (a *answers) last(ctx context.Context, now time.Time, every time.Duration) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.err != nil || len(a.waiting) == 0 {
+		return a.err
+	}
+	w := a.take()
+	if len(a.chain) == 0 || len(w.Parent) == 0 {
+		return a.stream.Send(w)
+	}
+	made, err := readBatch(w.Outputs)
+	if err != nil {
+		panic("protocol: " + err.Error()) // made here
+	}
+	w.Ahead, err = a.chain.apply(ctx, a.batch.Inherit(made, w.Parent), now, every, func() { a.stream.Send(&pb.WorkResponse{}) })
+	if sent := a.stream.Send(w); sent != nil || err == nil {
+		return sent
+	}
+	if err := a.stream.Send(&pb.WorkResponse{Lost: true}); err != nil {
+		return err
+	}
+	return status.Error(codes.DeadlineExceeded, err.Error())
 }

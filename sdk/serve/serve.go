@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -28,6 +29,21 @@ func Main(p sdk.Plugin) {
 	}
 	Serve(p)
 	os.Exit(0)
+}
+
+// Bundled is Main for those of all plugins that are named, separated by commas, as one. It returns where one of them is not there.
+func Bundled(names string, all []sdk.Plugin) {
+	one := sdk.Plugin{Name: names}
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(all, func(p sdk.Plugin) bool { return p.Name == name })
+		if i < 0 {
+			return
+		}
+		one.Version = all[i].Version
+		one.Connections = append(one.Connections, all[i].Connections...)
+		one.Components = append(one.Components, all[i].Components...)
+	}
+	Main(one)
 }
 
 func greeting(p sdk.Plugin) string {

@@ -41,14 +41,10 @@ func run() int {
 	return exit.code
 }
 
-// servePlugin turns this process into a bundled plugin; only the engine starts it so.
-func servePlugin(name string) {
-	for _, p := range plugins.All() {
-		if p.Name == name {
-			serve.Main(p)
-		}
-	}
-	fmt.Fprintln(os.Stderr, "weir: no bundled plugin", name)
+// servePlugin turns this process into bundled plugins; only the engine starts it so.
+func servePlugin(names string) {
+	serve.Bundled(names, plugins.All())
+	fmt.Fprintln(os.Stderr, "weir: no bundled plugin", names)
 	os.Exit(exitUsage)
 }
 

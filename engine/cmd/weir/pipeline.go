@@ -70,7 +70,7 @@ func (p *place) options() (lang.Options, error) {
 		}
 		vars[name] = value
 	}
-	return lang.Options{Plugins: plugins.All(), External: external, Vars: vars, Version: version}, nil
+	return lang.Options{Plugins: plugins.All(), Alone: plugins.Alone(), External: external, Vars: vars, Version: version}, nil
 }
 
 // report prints mistakes; it is an error when there is more than warnings.

@@ -4,6 +4,7 @@ package host
 
 import (
 	"os"
+	"strings"
 	"syscall"
 )
 
@@ -13,8 +14,8 @@ func dieWithUs() *syscall.SysProcAttr { return nil }
 // keepDescriptors lets no new process inherit what whoever started us has left open.
 func keepDescriptors() { closeEachOnExec() }
 
-// Bundled is this executable as the plugin name, as it is now: once it has been replaced by a newer one, it is not started any more.
-func Bundled(name string) (Executable, error) { return checkedSelf(name) }
+// Bundled is this executable as the plugins of these names together, as it is now: once it has been replaced by a newer one, it is not started any more.
+func Bundled(names ...string) (Executable, error) { return checkedSelf(strings.Join(names, ",")) }
 
 func inMemory() (*os.File, error) { return nil, errNoMemory }
 

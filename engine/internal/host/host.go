@@ -39,7 +39,8 @@ type Executable struct {
 	SHA256 string // hex; checked before every start of the process; "" = not checked, for what cannot change (see [Bundled])
 }
 
-// ServeArg is the first argument of this executable when it is started as a bundled plugin; the plugin's name is the second.
+// ServeArg is the first argument of this executable when it is started as bundled plugins; their names, separated by commas, are the
+// second: see serve.Bundled.
 const ServeArg = "plugin-serve"
 
 // checkedSelf is our own executable, with the checksum that it has now.

@@ -35,6 +35,7 @@ func (l *loader) readSteps(blocks []*hclsyntax.Block) {
 		l.readStep(d)
 		l.pipeline.Steps = append(l.pipeline.Steps, d.Step)
 	}
+	l.fuse()
 	if len(blocks) == 0 {
 		l.list = append(l.list, Diagnostic{Problem: "the pipeline has no steps", Remedy: `write at least a source and a sink`})
 	}

@@ -97,6 +97,7 @@ type Step struct {
 	Receipts []string // the sinks whose receipts it mentions
 	HasAbout bool
 	HasWhen  bool
+	Behind   *Step // of a transform: the one step before it, whose process it shares and for whose rows it may answer ahead; nil = none
 
 	Enabled    bool
 	OnOwedPass bool // what runs after this sink does not wait while it owes
@@ -144,6 +145,7 @@ type Limit struct {
 // Options of Load. Plugins is required; the zero value of everything else is useful.
 type Options struct {
 	Plugins []sdk.Plugin // declarations of the bundled plugins
+	Alone   []string     // names of those that share their process with no other plugin
 	// External reads the declaration of a plugin that the file names and the lock file lists. nil: such a block is a mistake.
 	External func(ExternalPlugin) (sdk.Plugin, error)
 

@@ -78,6 +78,7 @@ type loader struct {
 
 	components  map[string]declared[sdk.Component] // by "sink.kintone"
 	connectable map[string]declared[sdk.Connection]
+	shares      map[string]bool // by plugin: it is bundled, and its process may be that of others too
 
 	functions map[string]function.Function
 	variables map[string]*variable
@@ -149,7 +150,7 @@ func newLoader(files []source, opt Options) *loader {
 	}
 	l := &loader{
 		report: report{source: map[string][]byte{}}, opt: opt, lenient: opt.Static,
-		components: map[string]declared[sdk.Component]{}, connectable: map[string]declared[sdk.Connection]{},
+		components: map[string]declared[sdk.Component]{}, connectable: map[string]declared[sdk.Connection]{}, shares: map[string]bool{},
 		variables: map[string]*variable{}, locals: map[string]*local{},
 		connections: map[string]*ConnectionConfig{}, steps: map[string]*draft{},
 		pipeline: &Pipeline{Timezone: time.UTC, Lang: "en", Rescue: 24 * time.Hour},
@@ -166,6 +167,7 @@ func newLoader(files []source, opt Options) *loader {
 	l.pipeline.Folder, l.pipeline.Hash = l.folder, hex.EncodeToString(hash.Sum(nil))
 	for _, p := range opt.Plugins {
 		l.offer(p)
+		l.shares[p.Name] = !slices.Contains(opt.Alone, p.Name)
 	}
 	l.functions = l.allFunctions()
 	l.scope = &hcl.EvalContext{Functions: l.functions, Variables: map[string]cty.Value{"var": cty.EmptyObjectVal, "local": cty.EmptyObjectVal}}

@@ -1262,7 +1262,7 @@ func (x *Step) GetSilenceMs() int64 {
 
 type OpenRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Chain         []*Step                `protobuf:"bytes,1,rep,name=chain,proto3" json:"chain,omitempty"` // one step; more when transforms are fused, which "can" must offer
+	Chain         []*Step                `protobuf:"bytes,1,rep,name=chain,proto3" json:"chain,omitempty"` // one step
 	SpoolDir      string                 `protobuf:"bytes,2,opt,name=spool_dir,json=spoolDir,proto3" json:"spool_dir,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1553,7 +1553,8 @@ func (*ReadRequest_Ack) isReadRequest_Do() {}
 type Start struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Step          uint64                 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
-	Position      []byte                 `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"` // empty = from the start
+	Position      []byte                 `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`   // empty = from the start
+	Chain         []uint64               `protobuf:"varint,3,rep,packed,name=chain,proto3" json:"chain,omitempty"` // see WorkRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1598,6 +1599,13 @@ func (x *Start) GetStep() uint64 {
 func (x *Start) GetPosition() []byte {
 	if x != nil {
 		return x.Position
+	}
+	return nil
+}
+
+func (x *Start) GetChain() []uint64 {
+	if x != nil {
+		return x.Chain
 	}
 	return nil
 }
@@ -1663,6 +1671,8 @@ type ReadResponse struct {
 	Drained       bool                   `protobuf:"varint,4,opt,name=drained,proto3" json:"drained,omitempty"`  // nothing more at this moment
 	Events        []*Event               `protobuf:"bytes,5,rep,name=events,proto3" json:"events,omitempty"`
 	Failure       *Outcome               `protobuf:"bytes,6,opt,name=failure,proto3" json:"failure,omitempty"` // the last message: why reading ended. A call that ends without it has no more for ever
+	Ahead         []*Stage               `protobuf:"bytes,9,rep,name=ahead,proto3" json:"ahead,omitempty"`     // of the chain, for all rows of the batch
+	Lost          bool                   `protobuf:"varint,10,opt,name=lost,proto3" json:"lost,omitempty"`     // as in WorkResponse, of a step of the chain
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1739,6 +1749,20 @@ func (x *ReadResponse) GetFailure() *Outcome {
 	return nil
 }
 
+func (x *ReadResponse) GetAhead() []*Stage {
+	if x != nil {
+		return x.Ahead
+	}
+	return nil
+}
+
+func (x *ReadResponse) GetLost() bool {
+	if x != nil {
+		return x.Lost
+	}
+	return false
+}
+
 type WorkRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Step    uint64                 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
@@ -1749,7 +1773,10 @@ type WorkRequest struct {
 	Probe   bool                   `protobuf:"varint,6,opt,name=probe,proto3" json:"probe,omitempty"`            // is it there already? DONE = yes, RETRY "need_bytes" = no
 	Attempt []uint32               `protobuf:"varint,7,rep,packed,name=attempt,proto3" json:"attempt,omitempty"` // earlier planned times per row; none: all 0; one: the same for every row
 	// Finish what is held: the batch has the ids of all rows that are held, and no other column, in the order in which they were taken.
-	Flush         bool `protobuf:"varint,9,opt,name=flush,proto3" json:"flush,omitempty"`
+	Flush bool `protobuf:"varint,9,opt,name=flush,proto3" json:"flush,omitempty"`
+	// Open transforms of the same process, each of which takes what comes out of the one before it and, the first, out of this step. They
+	// may be applied before the answer is sent, as by calls of their own without per-record arguments: Stage. Only if "can" has "chain".
+	Chain         []uint64 `protobuf:"varint,10,rep,packed,name=chain,proto3" json:"chain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1840,6 +1867,13 @@ func (x *WorkRequest) GetFlush() bool {
 	return false
 }
 
+func (x *WorkRequest) GetChain() []uint64 {
+	if x != nil {
+		return x.Chain
+	}
+	return nil
+}
+
 type WorkResponse struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Outcomes []*Outcome             `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
@@ -1847,7 +1881,10 @@ type WorkResponse struct {
 	Outputs *Batch   `protobuf:"bytes,2,opt,name=outputs,proto3" json:"outputs,omitempty"`
 	Parent  []uint32 `protobuf:"varint,3,rep,packed,name=parent,proto3" json:"parent,omitempty"` // per output its row; a done row that is not listed is dropped
 	// The call has shown no progress for the step's limit: the last message. The engine ends the process and looks for the row that did it.
-	Lost          bool `protobuf:"varint,4,opt,name=lost,proto3" json:"lost,omitempty"`
+	Lost bool `protobuf:"varint,4,opt,name=lost,proto3" json:"lost,omitempty"`
+	// Of the chain, for all rows of the outputs. Fewer than its steps, or none, where one has no whole answer, or nothing is left: the
+	// engine calls the others itself.
+	Ahead         []*Stage `protobuf:"bytes,5,rep,name=ahead,proto3" json:"ahead,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1910,6 +1947,74 @@ func (x *WorkResponse) GetLost() bool {
 	return false
 }
 
+func (x *WorkResponse) GetAhead() []*Stage {
+	if x != nil {
+		return x.Ahead
+	}
+	return nil
+}
+
+// Stage is what one transform of a chain answers, for every row that reaches it. Fields as in WorkResponse.
+type Stage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outcomes      []*Outcome             `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	Outputs       *Batch                 `protobuf:"bytes,2,opt,name=outputs,proto3" json:"outputs,omitempty"`
+	Parent        []uint32               `protobuf:"varint,3,rep,packed,name=parent,proto3" json:"parent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stage) Reset() {
+	*x = Stage{}
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stage) ProtoMessage() {}
+
+func (x *Stage) ProtoReflect() protoreflect.Message {
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stage.ProtoReflect.Descriptor instead.
+func (*Stage) Descriptor() ([]byte, []int) {
+	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Stage) GetOutcomes() []*Outcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+func (x *Stage) GetOutputs() *Batch {
+	if x != nil {
+		return x.Outputs
+	}
+	return nil
+}
+
+func (x *Stage) GetParent() []uint32 {
+	if x != nil {
+		return x.Parent
+	}
+	return nil
+}
+
 type Outcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	First         uint32                 `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"` // a run of rows
@@ -1932,7 +2037,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_sdk_protocol_plugin_proto_msgTypes[24]
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1944,7 +2049,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_protocol_plugin_proto_msgTypes[24]
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1957,7 +2062,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{24}
+	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Outcome) GetFirst() uint32 {
@@ -2070,7 +2175,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_sdk_protocol_plugin_proto_msgTypes[25]
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2187,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_protocol_plugin_proto_msgTypes[25]
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2200,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{25}
+	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Event) GetCode() string {
@@ -2139,7 +2244,7 @@ type LeaseRequest struct {
 
 func (x *LeaseRequest) Reset() {
 	*x = LeaseRequest{}
-	mi := &file_sdk_protocol_plugin_proto_msgTypes[26]
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2151,7 +2256,7 @@ func (x *LeaseRequest) String() string {
 func (*LeaseRequest) ProtoMessage() {}
 
 func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_protocol_plugin_proto_msgTypes[26]
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2164,7 +2269,7 @@ func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRequest.ProtoReflect.Descriptor instead.
 func (*LeaseRequest) Descriptor() ([]byte, []int) {
-	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{26}
+	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LeaseRequest) GetStep() *Step {
@@ -2216,7 +2321,7 @@ type LeaseResponse struct {
 
 func (x *LeaseResponse) Reset() {
 	*x = LeaseResponse{}
-	mi := &file_sdk_protocol_plugin_proto_msgTypes[27]
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2228,7 +2333,7 @@ func (x *LeaseResponse) String() string {
 func (*LeaseResponse) ProtoMessage() {}
 
 func (x *LeaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_protocol_plugin_proto_msgTypes[27]
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2241,7 +2346,7 @@ func (x *LeaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseResponse.ProtoReflect.Descriptor instead.
 func (*LeaseResponse) Descriptor() ([]byte, []int) {
-	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{27}
+	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LeaseResponse) GetRevision() string {
@@ -2299,7 +2404,7 @@ type SurveyRequest struct {
 
 func (x *SurveyRequest) Reset() {
 	*x = SurveyRequest{}
-	mi := &file_sdk_protocol_plugin_proto_msgTypes[28]
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2311,7 +2416,7 @@ func (x *SurveyRequest) String() string {
 func (*SurveyRequest) ProtoMessage() {}
 
 func (x *SurveyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_protocol_plugin_proto_msgTypes[28]
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2324,7 +2429,7 @@ func (x *SurveyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SurveyRequest.ProtoReflect.Descriptor instead.
 func (*SurveyRequest) Descriptor() ([]byte, []int) {
-	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{28}
+	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SurveyRequest) GetStep() uint64 {
@@ -2379,7 +2484,7 @@ type SurveyResponse struct {
 
 func (x *SurveyResponse) Reset() {
 	*x = SurveyResponse{}
-	mi := &file_sdk_protocol_plugin_proto_msgTypes[29]
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2391,7 +2496,7 @@ func (x *SurveyResponse) String() string {
 func (*SurveyResponse) ProtoMessage() {}
 
 func (x *SurveyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_protocol_plugin_proto_msgTypes[29]
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2404,7 +2509,7 @@ func (x *SurveyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SurveyResponse.ProtoReflect.Descriptor instead.
 func (*SurveyResponse) Descriptor() ([]byte, []int) {
-	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{29}
+	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SurveyResponse) GetRows() bool {
@@ -2483,7 +2588,7 @@ type Waiting struct {
 
 func (x *Waiting) Reset() {
 	*x = Waiting{}
-	mi := &file_sdk_protocol_plugin_proto_msgTypes[30]
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2495,7 +2600,7 @@ func (x *Waiting) String() string {
 func (*Waiting) ProtoMessage() {}
 
 func (x *Waiting) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_protocol_plugin_proto_msgTypes[30]
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2508,7 +2613,7 @@ func (x *Waiting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiting.ProtoReflect.Descriptor instead.
 func (*Waiting) Descriptor() ([]byte, []int) {
-	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{30}
+	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Waiting) GetStatus() string {
@@ -2556,7 +2661,7 @@ type PositionRequest struct {
 
 func (x *PositionRequest) Reset() {
 	*x = PositionRequest{}
-	mi := &file_sdk_protocol_plugin_proto_msgTypes[31]
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2568,7 +2673,7 @@ func (x *PositionRequest) String() string {
 func (*PositionRequest) ProtoMessage() {}
 
 func (x *PositionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_protocol_plugin_proto_msgTypes[31]
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2581,7 +2686,7 @@ func (x *PositionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PositionRequest.ProtoReflect.Descriptor instead.
 func (*PositionRequest) Descriptor() ([]byte, []int) {
-	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{31}
+	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PositionRequest) GetStep() uint64 {
@@ -2608,7 +2713,7 @@ type PositionResponse struct {
 
 func (x *PositionResponse) Reset() {
 	*x = PositionResponse{}
-	mi := &file_sdk_protocol_plugin_proto_msgTypes[32]
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2620,7 +2725,7 @@ func (x *PositionResponse) String() string {
 func (*PositionResponse) ProtoMessage() {}
 
 func (x *PositionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sdk_protocol_plugin_proto_msgTypes[32]
+	mi := &file_sdk_protocol_plugin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2633,7 +2738,7 @@ func (x *PositionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PositionResponse.ProtoReflect.Descriptor instead.
 func (*PositionResponse) Descriptor() ([]byte, []int) {
-	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{32}
+	return file_sdk_protocol_plugin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PositionResponse) GetPosition() []byte {
@@ -2781,20 +2886,24 @@ const file_sdk_protocol_plugin_proto_rawDesc = "" +
 	"\x05start\x18\x01 \x01(\v2\x0e.weir.v1.StartH\x00R\x05start\x12)\n" +
 	"\x06credit\x18\x02 \x01(\v2\x0f.weir.v1.CreditH\x00R\x06credit\x12\x12\n" +
 	"\x03ack\x18\x03 \x01(\x04H\x00R\x03ackB\x04\n" +
-	"\x02do\"7\n" +
+	"\x02do\"M\n" +
 	"\x05Start\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\x04R\x04step\x12\x1a\n" +
-	"\bposition\x18\x02 \x01(\fR\bposition\"8\n" +
+	"\bposition\x18\x02 \x01(\fR\bposition\x12\x14\n" +
+	"\x05chain\x18\x03 \x03(\x04R\x05chain\"8\n" +
 	"\x06Credit\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\rR\arecords\x12\x14\n" +
-	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\"\xe2\x01\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\"\x9c\x02\n" +
 	"\fReadResponse\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12$\n" +
 	"\x05batch\x18\x02 \x01(\v2\x0e.weir.v1.BatchR\x05batch\x12\x1a\n" +
 	"\bposition\x18\x03 \x01(\fR\bposition\x12\x18\n" +
 	"\adrained\x18\x04 \x01(\bR\adrained\x12&\n" +
 	"\x06events\x18\x05 \x03(\v2\x0e.weir.v1.EventR\x06events\x12*\n" +
-	"\afailure\x18\x06 \x01(\v2\x10.weir.v1.OutcomeR\afailureJ\x04\b\a\x10\bJ\x04\b\b\x10\t\"\xde\x01\n" +
+	"\afailure\x18\x06 \x01(\v2\x10.weir.v1.OutcomeR\afailure\x12$\n" +
+	"\x05ahead\x18\t \x03(\v2\x0e.weir.v1.StageR\x05ahead\x12\x12\n" +
+	"\x04lost\x18\n" +
+	" \x01(\bR\x04lostJ\x04\b\a\x10\bJ\x04\b\b\x10\t\"\xf4\x01\n" +
 	"\vWorkRequest\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\x04R\x04step\x12$\n" +
 	"\x05batch\x18\x02 \x01(\v2\x0e.weir.v1.BatchR\x05batch\x12!\n" +
@@ -2803,12 +2912,19 @@ const file_sdk_protocol_plugin_proto_rawDesc = "" +
 	"\x03now\x18\x05 \x01(\x10R\x03now\x12\x14\n" +
 	"\x05probe\x18\x06 \x01(\bR\x05probe\x12\x18\n" +
 	"\aattempt\x18\a \x03(\rR\aattempt\x12\x14\n" +
-	"\x05flush\x18\t \x01(\bR\x05flushJ\x04\b\b\x10\t\"\x92\x01\n" +
+	"\x05flush\x18\t \x01(\bR\x05flush\x12\x14\n" +
+	"\x05chain\x18\n" +
+	" \x03(\x04R\x05chainJ\x04\b\b\x10\t\"\xb8\x01\n" +
 	"\fWorkResponse\x12,\n" +
 	"\boutcomes\x18\x01 \x03(\v2\x10.weir.v1.OutcomeR\boutcomes\x12(\n" +
 	"\aoutputs\x18\x02 \x01(\v2\x0e.weir.v1.BatchR\aoutputs\x12\x16\n" +
 	"\x06parent\x18\x03 \x03(\rR\x06parent\x12\x12\n" +
-	"\x04lost\x18\x04 \x01(\bR\x04lost\"\x85\x03\n" +
+	"\x04lost\x18\x04 \x01(\bR\x04lost\x12$\n" +
+	"\x05ahead\x18\x05 \x03(\v2\x0e.weir.v1.StageR\x05ahead\"w\n" +
+	"\x05Stage\x12,\n" +
+	"\boutcomes\x18\x01 \x03(\v2\x10.weir.v1.OutcomeR\boutcomes\x12(\n" +
+	"\aoutputs\x18\x02 \x01(\v2\x0e.weir.v1.BatchR\aoutputs\x12\x16\n" +
+	"\x06parent\x18\x03 \x03(\rR\x06parent\"\x85\x03\n" +
 	"\aOutcome\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\rR\x05first\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\rR\x05count\x12*\n" +
@@ -2906,7 +3022,7 @@ func file_sdk_protocol_plugin_proto_rawDescGZIP() []byte {
 }
 
 var file_sdk_protocol_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sdk_protocol_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_sdk_protocol_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_sdk_protocol_plugin_proto_goTypes = []any{
 	(Verdict)(0),             // 0: weir.v1.Verdict
 	(*Text)(nil),             // 1: weir.v1.Text
@@ -2933,16 +3049,17 @@ var file_sdk_protocol_plugin_proto_goTypes = []any{
 	(*ReadResponse)(nil),     // 22: weir.v1.ReadResponse
 	(*WorkRequest)(nil),      // 23: weir.v1.WorkRequest
 	(*WorkResponse)(nil),     // 24: weir.v1.WorkResponse
-	(*Outcome)(nil),          // 25: weir.v1.Outcome
-	(*Event)(nil),            // 26: weir.v1.Event
-	(*LeaseRequest)(nil),     // 27: weir.v1.LeaseRequest
-	(*LeaseResponse)(nil),    // 28: weir.v1.LeaseResponse
-	(*SurveyRequest)(nil),    // 29: weir.v1.SurveyRequest
-	(*SurveyResponse)(nil),   // 30: weir.v1.SurveyResponse
-	(*Waiting)(nil),          // 31: weir.v1.Waiting
-	(*PositionRequest)(nil),  // 32: weir.v1.PositionRequest
-	(*PositionResponse)(nil), // 33: weir.v1.PositionResponse
-	nil,                      // 34: weir.v1.Event.AttrsEntry
+	(*Stage)(nil),            // 25: weir.v1.Stage
+	(*Outcome)(nil),          // 26: weir.v1.Outcome
+	(*Event)(nil),            // 27: weir.v1.Event
+	(*LeaseRequest)(nil),     // 28: weir.v1.LeaseRequest
+	(*LeaseResponse)(nil),    // 29: weir.v1.LeaseResponse
+	(*SurveyRequest)(nil),    // 30: weir.v1.SurveyRequest
+	(*SurveyResponse)(nil),   // 31: weir.v1.SurveyResponse
+	(*Waiting)(nil),          // 32: weir.v1.Waiting
+	(*PositionRequest)(nil),  // 33: weir.v1.PositionRequest
+	(*PositionResponse)(nil), // 34: weir.v1.PositionResponse
+	nil,                      // 35: weir.v1.Event.AttrsEntry
 }
 var file_sdk_protocol_plugin_proto_depIdxs = []int32{
 	1,  // 0: weir.v1.Meta.value:type_name -> weir.v1.Text
@@ -2964,46 +3081,50 @@ var file_sdk_protocol_plugin_proto_depIdxs = []int32{
 	12, // 16: weir.v1.Component.lease:type_name -> weir.v1.Arg
 	12, // 17: weir.v1.Arg.block:type_name -> weir.v1.Arg
 	14, // 18: weir.v1.OpenRequest.chain:type_name -> weir.v1.Step
-	25, // 19: weir.v1.OpenResponse.failure:type_name -> weir.v1.Outcome
-	25, // 20: weir.v1.CloseResponse.failure:type_name -> weir.v1.Outcome
+	26, // 19: weir.v1.OpenResponse.failure:type_name -> weir.v1.Outcome
+	26, // 20: weir.v1.CloseResponse.failure:type_name -> weir.v1.Outcome
 	20, // 21: weir.v1.ReadRequest.start:type_name -> weir.v1.Start
 	21, // 22: weir.v1.ReadRequest.credit:type_name -> weir.v1.Credit
 	7,  // 23: weir.v1.ReadResponse.batch:type_name -> weir.v1.Batch
-	26, // 24: weir.v1.ReadResponse.events:type_name -> weir.v1.Event
-	25, // 25: weir.v1.ReadResponse.failure:type_name -> weir.v1.Outcome
-	7,  // 26: weir.v1.WorkRequest.batch:type_name -> weir.v1.Batch
-	1,  // 27: weir.v1.WorkRequest.args:type_name -> weir.v1.Text
-	25, // 28: weir.v1.WorkResponse.outcomes:type_name -> weir.v1.Outcome
-	7,  // 29: weir.v1.WorkResponse.outputs:type_name -> weir.v1.Batch
-	0,  // 30: weir.v1.Outcome.verdict:type_name -> weir.v1.Verdict
-	26, // 31: weir.v1.Outcome.events:type_name -> weir.v1.Event
-	34, // 32: weir.v1.Event.attrs:type_name -> weir.v1.Event.AttrsEntry
-	14, // 33: weir.v1.LeaseRequest.step:type_name -> weir.v1.Step
-	25, // 34: weir.v1.LeaseResponse.failure:type_name -> weir.v1.Outcome
-	31, // 35: weir.v1.SurveyResponse.waiting:type_name -> weir.v1.Waiting
-	25, // 36: weir.v1.SurveyResponse.failure:type_name -> weir.v1.Outcome
-	25, // 37: weir.v1.PositionResponse.failure:type_name -> weir.v1.Outcome
-	8,  // 38: weir.v1.Plugin.Describe:input_type -> weir.v1.Hello
-	15, // 39: weir.v1.Plugin.Open:input_type -> weir.v1.OpenRequest
-	19, // 40: weir.v1.Plugin.Read:input_type -> weir.v1.ReadRequest
-	23, // 41: weir.v1.Plugin.Work:input_type -> weir.v1.WorkRequest
-	17, // 42: weir.v1.Plugin.Close:input_type -> weir.v1.CloseRequest
-	27, // 43: weir.v1.Plugin.Lease:input_type -> weir.v1.LeaseRequest
-	29, // 44: weir.v1.Plugin.Survey:input_type -> weir.v1.SurveyRequest
-	32, // 45: weir.v1.Plugin.PositionAfter:input_type -> weir.v1.PositionRequest
-	9,  // 46: weir.v1.Plugin.Describe:output_type -> weir.v1.Description
-	16, // 47: weir.v1.Plugin.Open:output_type -> weir.v1.OpenResponse
-	22, // 48: weir.v1.Plugin.Read:output_type -> weir.v1.ReadResponse
-	24, // 49: weir.v1.Plugin.Work:output_type -> weir.v1.WorkResponse
-	18, // 50: weir.v1.Plugin.Close:output_type -> weir.v1.CloseResponse
-	28, // 51: weir.v1.Plugin.Lease:output_type -> weir.v1.LeaseResponse
-	30, // 52: weir.v1.Plugin.Survey:output_type -> weir.v1.SurveyResponse
-	33, // 53: weir.v1.Plugin.PositionAfter:output_type -> weir.v1.PositionResponse
-	46, // [46:54] is the sub-list for method output_type
-	38, // [38:46] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	27, // 24: weir.v1.ReadResponse.events:type_name -> weir.v1.Event
+	26, // 25: weir.v1.ReadResponse.failure:type_name -> weir.v1.Outcome
+	25, // 26: weir.v1.ReadResponse.ahead:type_name -> weir.v1.Stage
+	7,  // 27: weir.v1.WorkRequest.batch:type_name -> weir.v1.Batch
+	1,  // 28: weir.v1.WorkRequest.args:type_name -> weir.v1.Text
+	26, // 29: weir.v1.WorkResponse.outcomes:type_name -> weir.v1.Outcome
+	7,  // 30: weir.v1.WorkResponse.outputs:type_name -> weir.v1.Batch
+	25, // 31: weir.v1.WorkResponse.ahead:type_name -> weir.v1.Stage
+	26, // 32: weir.v1.Stage.outcomes:type_name -> weir.v1.Outcome
+	7,  // 33: weir.v1.Stage.outputs:type_name -> weir.v1.Batch
+	0,  // 34: weir.v1.Outcome.verdict:type_name -> weir.v1.Verdict
+	27, // 35: weir.v1.Outcome.events:type_name -> weir.v1.Event
+	35, // 36: weir.v1.Event.attrs:type_name -> weir.v1.Event.AttrsEntry
+	14, // 37: weir.v1.LeaseRequest.step:type_name -> weir.v1.Step
+	26, // 38: weir.v1.LeaseResponse.failure:type_name -> weir.v1.Outcome
+	32, // 39: weir.v1.SurveyResponse.waiting:type_name -> weir.v1.Waiting
+	26, // 40: weir.v1.SurveyResponse.failure:type_name -> weir.v1.Outcome
+	26, // 41: weir.v1.PositionResponse.failure:type_name -> weir.v1.Outcome
+	8,  // 42: weir.v1.Plugin.Describe:input_type -> weir.v1.Hello
+	15, // 43: weir.v1.Plugin.Open:input_type -> weir.v1.OpenRequest
+	19, // 44: weir.v1.Plugin.Read:input_type -> weir.v1.ReadRequest
+	23, // 45: weir.v1.Plugin.Work:input_type -> weir.v1.WorkRequest
+	17, // 46: weir.v1.Plugin.Close:input_type -> weir.v1.CloseRequest
+	28, // 47: weir.v1.Plugin.Lease:input_type -> weir.v1.LeaseRequest
+	30, // 48: weir.v1.Plugin.Survey:input_type -> weir.v1.SurveyRequest
+	33, // 49: weir.v1.Plugin.PositionAfter:input_type -> weir.v1.PositionRequest
+	9,  // 50: weir.v1.Plugin.Describe:output_type -> weir.v1.Description
+	16, // 51: weir.v1.Plugin.Open:output_type -> weir.v1.OpenResponse
+	22, // 52: weir.v1.Plugin.Read:output_type -> weir.v1.ReadResponse
+	24, // 53: weir.v1.Plugin.Work:output_type -> weir.v1.WorkResponse
+	18, // 54: weir.v1.Plugin.Close:output_type -> weir.v1.CloseResponse
+	29, // 55: weir.v1.Plugin.Lease:output_type -> weir.v1.LeaseResponse
+	31, // 56: weir.v1.Plugin.Survey:output_type -> weir.v1.SurveyResponse
+	34, // 57: weir.v1.Plugin.PositionAfter:output_type -> weir.v1.PositionResponse
+	50, // [50:58] is the sub-list for method output_type
+	42, // [42:50] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_sdk_protocol_plugin_proto_init() }
@@ -3022,7 +3143,7 @@ func file_sdk_protocol_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sdk_protocol_plugin_proto_rawDesc), len(file_sdk_protocol_plugin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
