@@ -19,8 +19,8 @@ type held struct {
 	rows   []flow.Row
 	shrunk bool // a row may have lost its body, which was too large
 
-	maker *step             // nil = not known
-	ahead []protocol.Answer // what the transforms behind the maker have answered already: see chain.go
+	ahead []protocol.Answer // what the transforms behind its maker have answered already: see chain.go
+	maker *step             // only where ahead has something
 }
 
 // origin is the row of a lot's first batch that a row came from. A call may carry rows of several lots, and of several sources.

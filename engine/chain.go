@@ -1,44 +1,89 @@
 package engine
 
 import (
+	"context"
+	"slices"
 	"time"
 
 	"github.com/weir-etl/weir/engine/internal/flow"
 )
 
-// A transform that is behind another step runs in the process of that one (lang.Step.Behind says when). With each page or answer the
-// process sends what the transforms behind make of it, so that rows cross the wire once and not once for each step. To the machine nothing
-// is different: it asks for a call as ever, and the shell has the answer already. Whatever is not as usual, such as a replay, a row that was
-// refused or a transform that panicked, is a call.
+// A transform that is behind another step (lang.Step.Behind says when) is opened in the process of that one too. With each page or answer
+// that process sends what the transforms behind make of it, so that rows cross the wire once and not once for each step. To the machine
+// nothing is different: it asks for a call as ever, and the shell has the answer already. Whatever is not as usual, such as a replay, a row
+// that was refused or a transform that panicked, is a call of the transform's own process, which starts when it is wanted.
 //
-// When the process dies or hangs meanwhile nobody knows which of the chain it was. For a while its steps are then called one by one, and
-// the machine finds the record that did it.
+// When a process dies or hangs while it applies a chain nobody knows which step it was. For a while it is given no chain, the transforms
+// are called, and the machine finds the record that did it.
 
-// unfused is how long the steps of a process are called one by one after it has ended in the middle of a chain, in real time.
-const unfused = 10 * time.Minute
+// unchained is how long a process is given no chain after it has ended in the middle of one, in real time.
+const unchained = 10 * time.Minute
 
-// unfuse has the steps called one by one.
-func (p *process) unfuse(why error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.e.ctx.Err() == nil && !time.Now().Before(p.apart) {
-		p.log.Warn("the process ended in the middle of a chain: its steps are called one by one", "process", p.name, "error", why, "for", unfused)
+// chain tells the processes which transforms they apply ahead. Those that do nothing else wait until they are wanted.
+func (e *Engine) chain() {
+	for _, s := range e.steps {
+		if s.proc == nil {
+			continue
+		}
+		if first := s.Step; first.Behind == nil {
+			for next := s.behind; next != nil; next = next.behind {
+				s.proc.chained = append(s.proc.chained, next)
+				if !slices.Contains(s.proc.plugins, next.Plugin) {
+					s.proc.plugins = append(s.proc.plugins, next.Plugin)
+				}
+			}
+		}
 	}
-	p.apart = time.Now().Add(unfused)
+	for _, p := range e.procs {
+		if !slices.ContainsFunc(p.steps, func(s *step) bool { return s.Behind == nil }) {
+			p.wanted = make(chan struct{})
+		}
+	}
 }
 
-// chain is the handles of the transforms behind a step in one life of its process; nil = none is to answer ahead.
-func (p *process) chain(l *life, s *step) []uint64 {
-	if s.behind == nil || !l.client.Chains() {
-		return nil
+// openChained opens the transforms that a process is to apply ahead. One that cannot be opened is called, and its own process tells why.
+func (p *process) openChained(ctx context.Context, l *life) {
+	if !l.client.Chains() {
+		return
 	}
+	for _, s := range p.chained {
+		handle, err := p.open(ctx, l.client, s)
+		if err != nil {
+			p.log.Debug("step cannot be applied ahead", "step", s.address, "error", err)
+			continue
+		}
+		l.ahead[s] = handle
+	}
+}
+
+// chainOf is the handles of the transforms behind a step in one life of its process, up to one that cannot be applied ahead.
+func (p *process) chainOf(l *life, s *step) (handles []uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var handles []uint64
-	for s = s.behind; s != nil && time.Now().After(p.apart); s = s.behind {
-		handles = append(handles, l.handles[s])
+	if time.Now().Before(p.apart) {
+		return nil
+	}
+	for s = s.behind; s != nil; s = s.behind {
+		h := l.ahead[s]
+		if h == 0 {
+			break
+		}
+		handles = append(handles, h)
 	}
 	return handles
+}
+
+// unchain gives the process no chain for a while.
+func (p *process) unchain(why error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.e.ctx.Err() != nil {
+		return
+	}
+	if !time.Now().Before(p.apart) {
+		p.log.Warn("the process ended while it applied a chain: its steps are called one by one", "process", p.name, "error", why, "for", unchained)
+	}
+	p.apart = time.Now().Add(unchained)
 }
 
 // usual reports whether a call is like those that a chain answers.
@@ -51,25 +96,23 @@ func (e *Engine) answeredAhead(c flow.Call) bool {
 	if !usual(c) {
 		return false
 	}
-	parts := make([]*held, len(c.Parts))
-	for k, p := range c.Parts {
-		h := e.batches[p.Batch]
-		if p.Rows != nil || len(h.ahead) == 0 || h.maker == nil || h.maker.behind != e.steps[c.Step] {
+	for _, p := range c.Parts {
+		if h := e.batches[p.Batch]; p.Rows != nil || len(h.ahead) == 0 || h.maker.behind != e.steps[c.Step] {
 			return false
 		}
-		parts[k] = h
 	}
 	j := e.job(c)
+	s := j.step
 	e.soon = append(e.soon, func() {
-		e.Failpoint(j.step.address + ".call")
-		for k, h := range parts {
+		e.Failpoint(s.address + ".call")
+		for k, h := range j.parts {
 			a := h.ahead[0]
 			a.Ahead, h.ahead = h.ahead[1:], nil
 			position := all(h.Rows())
 			for i := range position {
 				position[i] += uint32(j.first[k])
 			}
-			e.Failpoint(j.step.address + ".answer")
+			e.Failpoint(s.address + ".answer")
 			e.step(e.answered(j, a, position))
 		}
 		e.step(flow.Returned{Call: c.ID})

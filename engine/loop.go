@@ -170,6 +170,7 @@ func (e *Engine) start(ctx context.Context) error {
 		p.steps = append(p.steps, s)
 		s.proc, s.pace = p, newPace(e.Clock, s.Limit)
 	}
+	e.chain()
 	for _, p := range e.procs {
 		exe, err := executableOf(e.Options, p.plugins...)
 		if err != nil {

@@ -17,12 +17,15 @@ import (
 	"github.com/weir-etl/weir/sdk/protocol"
 )
 
-// process keeps one plugin process alive: one for each plugin and connection, which transforms of others may share (see chain.go).
+// process keeps one plugin process alive: one for each plugin and connection.
 type process struct {
 	e       *Engine
-	plugins []string // the first is that of the step which the others are behind
+	plugins []string // that of its steps, then those of chained ones
 	name    string   // for logs
 	steps   []*step
+	chained []*step       // transforms of other processes that it applies ahead of their call: see chain.go
+	wanted  chan struct{} // closed when one of its steps is called for the first time; nil = it starts with the run
+	want    sync.Once
 	pace    *pace // of the connection
 	log     hclog.Logger
 	last    *life // that could be called; of the goroutine of run
@@ -41,6 +44,7 @@ type life struct {
 	run     *host.Process
 	client  *protocol.Client
 	handles map[*step]uint64        // guarded by the process
+	ahead   map[*step]uint64        // of chained steps
 	lost    context.CancelCauseFunc // ends it, because it cannot be reached
 	over    chan struct{}           // closed when the machine has been told that it ended
 	calls   sync.WaitGroup          // whose answers may still be on their way to the loop; it grows only while the life is that of the process
@@ -56,31 +60,17 @@ func (e *Engine) process(s *step) *process {
 	name := processName(s.Step)
 	p := e.procs[name]
 	if p == nil {
-		root := rootOf(s.Step)
-		p = &process{e: e, name: name, log: e.Log.Named(root.Plugin), up: make(chan struct{}), stale: map[*step]bool{}}
-		if root.Connection != nil {
-			p.pace = newPace(e.Clock, root.Connection.Limit)
+		p = &process{e: e, plugins: []string{s.Plugin}, name: name, log: e.Log.Named(s.Plugin), up: make(chan struct{}), stale: map[*step]bool{}}
+		if s.Connection != nil {
+			p.pace = newPace(e.Clock, s.Connection.Limit)
 		}
-		p.plugins = append(p.plugins, root.Plugin)
 		e.procs[name] = p
-	}
-	if !slices.Contains(p.plugins, s.Plugin) {
-		p.plugins = append(p.plugins, s.Plugin)
 	}
 	return p
 }
 
-// rootOf is the step whose process s shares.
-func rootOf(s *lang.Step) *lang.Step {
-	for s.Behind != nil {
-		s = s.Behind
-	}
-	return s
-}
-
 // processName tells processes apart.
 func processName(s *lang.Step) string {
-	s = rootOf(s)
 	name := s.Plugin
 	if s.Connection != nil {
 		name += " " + s.Connection.Address
@@ -93,6 +83,14 @@ func processName(s *lang.Step) string {
 
 // run keeps the process running until ctx ends.
 func (p *process) run(ctx context.Context, exe host.Executable) {
+	if p.wanted != nil {
+		p.available(true) // a call will tell
+		select {
+		case <-p.wanted:
+		case <-ctx.Done():
+			return
+		}
+	}
 	o := host.Options{Dir: p.e.sockets, Home: p.e.Pipeline.Folder, Log: p.e.Log, Clock: p.e.Clock, Silence: p.e.silence}
 	err := host.Supervise(ctx, exe, o, p.use, func(err error, wait time.Duration) {
 		p.log.Error("plugin process ended", "process", p.name, "error", err, "again_in", wait)
@@ -130,7 +128,7 @@ func (p *process) use(ctx context.Context, run *host.Process) error {
 	p.failures = 0
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	l := &life{run: run, client: run.Client(), handles: make(map[*step]uint64, len(p.steps)), lost: end, over: make(chan struct{})}
+	l := &life{run: run, client: run.Client(), handles: make(map[*step]uint64, len(p.steps)), ahead: map[*step]uint64{}, lost: end, over: make(chan struct{})}
 	for _, s := range p.steps {
 		handle, err := p.open(ctx, l.client, s)
 		if err != nil {
@@ -139,6 +137,7 @@ func (p *process) use(ctx context.Context, run *host.Process) error {
 		}
 		l.handles[s] = handle
 	}
+	p.openChained(ctx, l)
 	p.mu.Lock()
 	p.life = l
 	close(p.up)
@@ -246,17 +245,18 @@ func (p *process) called(s *step) (*life, uint64) {
 func (p *process) work(ctx context.Context, s *step, w protocol.Work, ahead bool, on func(protocol.Answer) error) error {
 	l, handle := p.called(s)
 	if l == nil {
+		p.wake()
 		return errDown
 	}
 	defer l.calls.Done()
 	if ahead {
-		w.Chain = p.chain(l, s)
+		w.Chain = p.chainOf(l, s)
 	}
 	ended := l.run.Called()
 	err := l.client.Work(ctx, handle, w, on)
 	ended(err == nil)
 	if len(w.Chain) > 0 && lost(err) {
-		p.unfuse(err)
+		p.unchain(err)
 	}
 	if err != nil && p.e.ctx.Err() == nil && p.useless(s, err) {
 		p.end(l, err)
@@ -298,6 +298,17 @@ func lost(err error) bool {
 	var gone *protocol.GoneError
 	var silent *protocol.SilentError
 	return errors.As(err, &gone) || errors.As(err, &silent)
+}
+
+// wake starts a process that has not been wanted so far. Until it is up the machine must not call it.
+func (p *process) wake() {
+	if p.wanted == nil {
+		return
+	}
+	p.want.Do(func() {
+		p.available(false)
+		close(p.wanted)
+	})
 }
 
 // await waits until the process of a step runs.

@@ -105,7 +105,7 @@ func (s *source) run(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		chain := s.step.proc.chain(life, s.step)
+		chain := s.step.proc.chainOf(life, s.step)
 		got, err := s.read(ctx, life.client, handle, chain)
 		switch {
 		case errors.Is(err, io.EOF):
@@ -120,7 +120,7 @@ func (s *source) run(ctx context.Context) {
 		if lost(err) { // another process comes
 			s.step.proc.end(life, err)
 			if len(chain) > 0 {
-				s.step.proc.unfuse(err)
+				s.step.proc.unchain(err)
 				continue
 			}
 			if deaths++; deaths >= manyDeaths {

@@ -97,7 +97,7 @@ type Step struct {
 	Receipts []string // the sinks whose receipts it mentions
 	HasAbout bool
 	HasWhen  bool
-	Behind   *Step // of a transform: the one step before it, whose process it shares and for whose rows it may answer ahead; nil = none
+	Behind   *Step // of a transform: the one step before it, whose process may apply it to its rows ahead of a call; nil = none
 
 	Enabled    bool
 	OnOwedPass bool // what runs after this sink does not wait while it owes
