@@ -11,7 +11,8 @@
 //	cmd/weir         the command line
 //
 // In this package: engine.go builds an [Engine] from a pipeline and the state, loop.go is its one loop, source.go reads sources, batches.go
-// and work.go gather rows and call transforms and sinks, pace.go spreads calls, content.go answers the machine's questions about rows,
+// and work.go gather rows and call transforms and sinks, chain.go spares calls whose answers have come already, pace.go spreads calls,
+// content.go answers the machine's questions about rows,
 // settle.go makes settlements durable and brings owed rows back, large.go sorts out what is too large for that, spool.go holds media in
 // flight, disk.go foresees when it is full, news.go makes events, process.go keeps plugin processes alive, lease.go keeps a second engine
 // away (holder.go is who holds it). status.go, owed.go and plan.go say how things stand: admin.go to those who ask a running engine (client.go; bounds.go limits what
@@ -22,7 +23,7 @@
 //  1. A source plugin sends a page: records as columns, and the position behind them (source.go). The page becomes a lot of the machine.
 //
 //  2. The machine calls every step that takes from the source. Rows are gathered into calls of up to 500; bodies are forwarded without
-//     being looked at. A transform answers rows as they are ready, and the machine sends them on without waiting for the rest of a page.
+//     being looked at. Where the source's process has applied a transform already, the answer came with the page. A transform answers rows as they are ready, and the machine sends them on without waiting for the rest of a page.
 //
 //  3. A sink answers with a receipt. Steps that mention the receipt, or stand behind the sink with after, run then.
 //
@@ -236,6 +237,11 @@
 // msgid, is opened with the other before it is refused. It is loaded at run time, never into a process that has WeCom's library
 // (plugins/native). No cache of opened keys: what a replay starts from lies behind decrypt, unless decrypt itself owes, and a process that
 // died has forgotten.
+//
+// 2026-11-23  Transforms are fused without the machine knowing: the process of the step before applies them, the answers travel with its rows,
+// and the shell gives them when the machine asks. So every rule about retries, poison and crashes is as it was, a second consumer is no
+// obstacle, and taking a chain apart is not to ask for it. The transform keeps a process of its own for calls, started when it is wanted:
+// a record that kills it is found there, without the source. It costs a crossing nothing to carry what a transform has left as it was.
 //
 // 2026-11-22  Libraries: go-plugin and grpc-go carry the wire (field, upkeep); hcl and cty are the language (Terraform's); Badger is the
 // state (embedded, synchronous writes, small profile of about 20 MB for a million owed rows); cobra the command line; hclog the log,

@@ -21,7 +21,8 @@ type PlannedStep struct {
 	Kind       string   `json:"kind"`
 	Component  string   `json:"component"`
 	Plugin     string   `json:"plugin"`
-	Process    string   `json:"process"` // steps of one process share it
+	Process    string   `json:"process"`          // steps of one process share it
+	Behind     string   `json:"behind,omitempty"` // the step whose process applies this transform to its rows; its own process is for the rest
 	Connection string   `json:"connection,omitempty"`
 	Inputs     []string `json:"inputs,omitempty"`
 	After      []string `json:"after,omitempty"`
@@ -44,6 +45,9 @@ func NewPlan(pipe *lang.Pipeline) Plan {
 			Inputs: s.Inputs, After: s.After, When: s.HasWhen, About: s.HasAbout, PerRecord: s.PerRecord(), Enabled: s.Enabled}
 		if s.Connection != nil {
 			n.Connection = s.Connection.Address
+		}
+		if s.Behind != nil {
+			n.Behind = s.Behind.Address
 		}
 		if s.Kind == sdk.KindSink {
 			n.OnOwed = "wait"

@@ -68,9 +68,13 @@ sink "list" "out" {
 }
 `, does, list))
 			o.Pipeline.Step("transform.odd.on").Retry.Silence = 500 * time.Millisecond
+			log := logged(&o)
 			began := time.Now()
 			s := stepOf(t, finish(t, o), "transform.odd.on")
 			t.Logf("found in %s", time.Since(began).Round(10*time.Millisecond))
+			if told := strings.Contains(log.String(), calledOneByOne); told == (does == "panic") { // a panic leaves the process alive
+				t.Errorf("the end of a chain was told: %v", told)
+			}
 			if s.Dead != 1 || s.Owed != 0 {
 				t.Errorf("%+v", s)
 			}
