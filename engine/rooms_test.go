@@ -101,9 +101,10 @@ var floor = map[string]reasons{
 		"github.com/agext/levenshtein": "did you mean",
 		"golang.org/x/text":            "safename: one spelling of a name",
 	},
-	"engine/internal/state":  {"github.com/dgraph-io/badger/v4": "the store"},
-	"engine/internal/status": {"sdk": "outcomes of files"},
-	"engine/internal/plain":  {},
+	"engine/internal/state":     {"github.com/dgraph-io/badger/v4": "the store"},
+	"engine/internal/status":    {"sdk": "outcomes of files"},
+	"engine/internal/plain":     {},
+	"engine/internal/reference": {"sdk": "the declarations that it writes down"},
 	"engine/internal/host": {
 		"sdk":                            "schemas",
 		"sdk/protocol":                   "the client of a plugin",

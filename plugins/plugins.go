@@ -2,6 +2,8 @@
 package plugins
 
 import (
+	"embed"
+
 	"github.com/weir-etl/weir/plugins/decrypt"
 	"github.com/weir-etl/weir/plugins/file"
 	"github.com/weir-etl/weir/plugins/generate"
@@ -21,4 +23,16 @@ func All() []sdk.Plugin {
 		kintone.Plugin(), oss.Plugin(), s3.Plugin(),
 		file.Plugin(), generate.Plugin(),
 	}
+}
+
+//go:embed */example.hcl
+var examples embed.FS
+
+// Example is a pipeline file that uses all that a bundled plugin offers; "" where there is no such plugin.
+func Example(name string) string {
+	text, err := examples.ReadFile(name + "/example.hcl")
+	if err != nil {
+		return ""
+	}
+	return string(text)
 }
