@@ -28,7 +28,7 @@ func Words() (args, blocks []Word) {
 			{"enabled", steps, "true", "false takes the step out; who mentions the receipt of such a sink finds the state \"disabled\"."},
 			{"isolate", steps, "true", "true gives the step a process of its own."},
 			{"input", takers, "[source.file.lines]", "Where its records come from: one source or transform, or a list of them; weir.events are the engine's own events."},
-			{"when", takers, "record.seq > 0", "Which records it is for, evaluated per record; the others pass by. Not on a transform that makes another kind of record."},
+			{"when", takers, "record.seq > 0", "Which records it is for, evaluated per record. The others pass a sink by, and pass a transform unchanged. Not on a transform that makes another kind of record."},
 			{"after", takers, "[sink.file.first]", "Sinks that have to be done with a record before. A mention of a sink's receipt says the same."},
 			{"about", takers, "record.id", "Id of another record, evaluated per record: the step waits while a sink in after still owes that one."},
 			{"order", takers, "\"none\"", "\"key\": records of one key go one after the other, in the order in which they were read. \"none\" where it is left out."},
@@ -38,9 +38,10 @@ func Words() (args, blocks []Word) {
 			{"on_owed", sinks, "\"pass\"", "\"pass\": what mentions its receipt does not wait while it owes, and runs once more when it has delivered. \"wait\" where it is left out."},
 			{"on_unknown", sinks, "\"dead\"", "With the effect once: a record whose call was lost becomes a dead letter (\"dead\", where it is left out), or is sent again (\"resend\")."},
 		}, []Word{
-			{"limit", steps, "rate = \"600/1m\"\nconcurrency = 4", "How often the service is called, as calls per duration, and how many calls there are at a time. A connection takes it too: for all its steps together."},
+			{"limit", steps, "rate = \"600/1m\"\nconcurrency = 4", "How often the step is called, as calls per duration, and how many calls there are at a time. A connection takes it too: for all its steps " +
+				"together. It does not slow a source down."},
 			{"retry", steps, "tries = 3\nwithin = \"30s\"\nsilence = \"5m\"", "tries (3): calls for a record before it is owed. within (\"30s\"): so long after the first failure it is owed anyhow. " +
-				"silence (\"5m\"): a call that shows no progress for so long, in real time, is lost, and its process is ended; one that merely sleeps has twelve times as long."},
+				"silence (\"5m\"): a call that shows no progress for so long, in real time, is lost, and its process is ended; one that merely sleeps has twelve times as long. It says nothing of a source."},
 			{"batch", takers, "max_records = 100\nmax_bytes = 100000\nmax_wait = \"10s\"", "Smaller calls than the component takes, and how long records may wait for a fuller one while more are on their way. " +
 				"Of a sink that packs records into objects: when an object is finished."},
 		}
@@ -98,7 +99,7 @@ func Index(list []sdk.Plugin) string {
 	}
 	w.line("\nAn argument is evaluated once, at the start, unless its page says otherwise. *Per record*: the expression may mention `record`, and")
 	w.line("`receipt` of sinks before it, and is evaluated for each. *Per file*: it may mention `file` too, and is evaluated for each file in the")
-	w.line("argument `files`. A *secret* is never shown, and never stands in the file itself.\n")
+	w.line("argument `files`. A *secret* is never shown, and does not stand in the file itself.\n")
 	w.line("An argument may be left out unless it is *required*. null counts as left out, except in what a sink writes, where it leaves a field alone.")
 	return w.b.String()
 }

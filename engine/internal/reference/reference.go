@@ -272,7 +272,7 @@ func meaning(a sdk.Arg) string {
 		parts = append(parts, "One of "+codes(list)+".")
 	}
 	if a.Secret {
-		parts = append(parts, "Secret: from `env()`, `file()` or `keyring()`.")
+		parts = append(parts, "Never shown; from `env()`, `file()` or `keyring()`.")
 	}
 	return strings.TrimSpace(strings.Join(parts, " "))
 }
