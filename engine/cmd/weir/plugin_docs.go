@@ -88,9 +88,14 @@ func pages(names []string, example string) (list []page, err error) {
 		if p.Name != filepath.Base(p.Name) || p.Name == "." || p.Name == ".." { // it becomes a folder
 			return nil, usage("%s calls itself %q, which is no name", name, p.Name)
 		}
-		list = append(list, page{p.Name + "/README.md", plain.Text(reference.Plugin(p, text), 0)})
+		list = append(list, page{p.Name + "/README.md", shown(p, text)})
 	}
 	return list, nil
+}
+
+// shown is the reference of a plugin for a terminal: nothing in it obeys what somebody wrote into a declaration.
+func shown(p sdk.Plugin, example string) string {
+	return plain.Text(reference.Plugin(p, strings.ReplaceAll(example, "\t", "  ")), 0)
 }
 
 // declared is what a plugin offers, with the example that is shown with it.

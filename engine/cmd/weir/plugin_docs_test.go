@@ -167,3 +167,22 @@ func load(t *testing.T, text string) lang.Diagnostics {
 	}
 	return diags
 }
+
+// What a declaration holds cannot steer a terminal, nor break out of a table.
+func TestReferenceOfStrangers(t *testing.T) {
+	evil := "\x1b[2J\u202e a|b\nc"
+	text := shown(sdk.Plugin{Name: "acme", Components: []sdk.Component{{Kind: sdk.KindSink, Type: "acme", Doc: evil, Args: []sdk.Arg{
+		{Name: "a", Type: sdk.String, Doc: evil, Default: evil, OneOf: []string{evil}},
+	}}}}, "sink \"acme\" \"x\" {\n\tinput = source.file.lines\n}\n")
+	if strings.ContainsAny(text, "\x1b\u202e") {
+		t.Errorf("control characters are shown as they are: %q", text)
+	}
+	if want := "\n  input = source.file.lines\n"; !strings.Contains(text, want) {
+		t.Errorf("no line %q in %q", want, text)
+	}
+	for line := range strings.Lines(text) {
+		if cells := strings.Count(strings.ReplaceAll(line, `\|`, ""), "|"); strings.HasPrefix(line, "| `a`") && cells != 6 {
+			t.Errorf("%d cells in %q", cells-1, line)
+		}
+	}
+}
