@@ -1,7 +1,7 @@
 # `make` lists what can be made. Go and make are enough for everything but test-real and proto.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-tamper test test-real kills chaos fuzz soak mutants bench bench-outage check proto clean FORCE
+.PHONY: help build demo demo-tamper test test-real kills chaos fuzz soak mutants bench bench-outage check reference proto clean FORCE
 
 LIBRARY   := bin/libWeWorkFinanceSdk_C.so
 VERSITYGW := bin/versitygw
@@ -88,6 +88,9 @@ check: ## formatting, linters and the floor plan; green before every commit
 	go vet ./...
 	go tool staticcheck -tags real ./...
 	go test -run 'TestRooms|TestWalls|TestNothingForTestsInWeir' ./engine
+
+reference: ## write the reference of the plugins, plugins/NAME/README.md, from what they declare
+	go run ./engine/cmd/weir plugin docs --dir plugins
 
 proto: ## generate the wire's code; needs protoc (Debian: protobuf-compiler)
 	go build -o bin/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc

@@ -101,9 +101,10 @@ var floor = map[string]reasons{
 		"github.com/agext/levenshtein": "did you mean",
 		"golang.org/x/text":            "safename: one spelling of a name",
 	},
-	"engine/internal/state":  {"github.com/dgraph-io/badger/v4": "the store"},
-	"engine/internal/status": {"sdk": "outcomes of files"},
-	"engine/internal/plain":  {},
+	"engine/internal/state":     {"github.com/dgraph-io/badger/v4": "the store"},
+	"engine/internal/status":    {"sdk": "outcomes of files"},
+	"engine/internal/plain":     {},
+	"engine/internal/reference": {"sdk": "the declarations that it writes down"},
 	"engine/internal/host": {
 		"sdk":                            "schemas",
 		"sdk/protocol":                   "the client of a plugin",
@@ -163,10 +164,11 @@ var tests = map[string]reasons{
 	"plugins/wecom/wecomsim":          {"plugins/wecom/finance": "the client provokes the refusals"},
 	"engine/bench": {"sdk": "a sink that can be away", "sdk/serve": "the test binary is that plugin", "sdk/protocol": "how it knows",
 		"plugins/kintone/kintonesim": "a service that is away", "plugins/oss/osssim": "a service that is away"},
-	"engine":               {"sdk/serve": "the test binary is the plugin"},
-	"engine/internal/host": {"sdk/serve": "the test binary is the plugin"},
-	"examples/sandbox/*":   {"examples/sandbox/*": "a made-up archive to judge", "plugins/wecom/wecomsim": "what it fills"},
-	"examples/*":           {"sdk/sdktest": "how a custom plugin is tested"},
+	"engine": {"sdk/serve": "the test binary is the plugin"},
+	"engine/internal/host": {"sdk/serve": "the test binary is the plugin", "sdk/protocol/pb": "… and one that is written by hand",
+		"google.golang.org/protobuf": "likewise"},
+	"examples/sandbox/*": {"examples/sandbox/*": "a made-up archive to judge", "plugins/wecom/wecomsim": "what it fills"},
+	"examples/*":         {"sdk/sdktest": "how a custom plugin is tested"},
 }
 
 var anyTest = reasons{

@@ -2,6 +2,8 @@
 package plugins
 
 import (
+	"embed"
+
 	"github.com/weir-etl/weir/plugins/decrypt"
 	"github.com/weir-etl/weir/plugins/file"
 	"github.com/weir-etl/weir/plugins/generate"
@@ -25,3 +27,15 @@ func All() []sdk.Plugin {
 
 // Alone are the names of those that load native code. What that does to its process is not to happen to others.
 func Alone() []string { return []string{wecom.Plugin().Name, decrypt.Plugin().Name} }
+
+//go:embed */example.hcl
+var examples embed.FS
+
+// Example is a pipeline file that uses all that a bundled plugin offers; "" where there is no such plugin.
+func Example(name string) string {
+	text, err := examples.ReadFile(name + "/example.hcl")
+	if err != nil {
+		return ""
+	}
+	return string(text)
+}

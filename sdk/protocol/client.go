@@ -50,7 +50,7 @@ func NewClient(conn grpc.ClientConnInterface, o Options) *Client {
 func (c *Client) Describe(ctx context.Context, clock *sdk.Clock) (sdk.Plugin, error) {
 	ctx, stop := c.limit(ctx, "")
 	defer stop()
-	w, err := c.rpc.Describe(ctx, &pb.Hello{Clock: clock.Text(), LogLevel: int32(c.options.LogLevel)})
+	w, err := c.rpc.Describe(ctx, &pb.Hello{Can: []string{canChain}, Clock: clock.Text(), LogLevel: int32(c.options.LogLevel)})
 	if err != nil {
 		return sdk.Plugin{}, c.failure(ctx, "", err)
 	}

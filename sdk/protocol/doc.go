@@ -62,13 +62,6 @@
 // for it. Survey asks an open sink what its destination holds, and PositionAfter an open source for the position behind a seq: that is
 // how weir rebuild finds its way back. The engine makes them only where the description offers them.
 //
-// # Chains
-//
-// A process whose description can "chain" may be handed, with Read and Work, transforms that it has open: what comes out of the step goes to
-// the first, what that makes to the second. Their answers travel with the page, or with the last answer of the call, as stages: each has an
-// outcome for every row of the batch before it. A process leaves out a stage, and those behind it, where the transform panicked or forgot a
-// row: the engine calls it then, and it is no mistake to leave out all. When a transform hangs the last message is lost.
-//
 // # Files
 //
 // Bytes of files never travel. They lie in the folder spool_dir of Open, encrypted as [sdk.Spool] describes: pieces of 65,536 bytes,

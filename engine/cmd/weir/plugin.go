@@ -18,7 +18,7 @@ func pluginCommand() *cobra.Command {
 	return group("plugin", "Plugins: what is bundled, and which executables of others may run",
 		"Plugins offer sources, transforms and sinks. Those that ship with weir are weir itself; others are executables that a pipeline\n"+
 			"names, plugin \"acme\" { path = \"acme\" }, and that run only while they are what "+lang.LockName+" beside the pipeline lists.",
-		pluginListCommand(), pluginLockCommand())
+		pluginListCommand(), pluginLockCommand(), pluginDocsCommand())
 }
 
 // pluginLine is one plugin as it is shown.

@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 		case "says":
 			fmt.Println(os.Args[2])
 			select {}
+		case "by-hand", "by-hand-without-shutdown":
+			byHand(os.Args[1] == "by-hand")
+			os.Exit(0)
 		case "mute": // never comes up
 			select {}
 		}
