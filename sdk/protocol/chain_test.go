@@ -257,6 +257,7 @@ func TestRogueChains(t *testing.T) {
 		"a row without an answer":  {[]*pb.Stage{all, {Outcomes: []*pb.Outcome{done(1)}}}, "transform 2 ahead: 1 of 2 rows were not answered"},
 		"for no rows":              {[]*pb.Stage{dropped, dropped}, "transform 2 ahead: answers for no rows"},
 		"rows that are not there":  {[]*pb.Stage{{Outcomes: []*pb.Outcome{done(3)}}}, "transform 1 ahead: outcome for 3 rows"},
+		"passed":                   {[]*pb.Stage{{Outcomes: []*pb.Outcome{{Count: 2, Verdict: pb.Verdict_VERDICT_PASSED}}}}, "transform 1 ahead: row 0: passed, by a transform"},
 		"held":                     {[]*pb.Stage{{Outcomes: []*pb.Outcome{{Count: 2, Verdict: pb.Verdict_VERDICT_HELD}}}}, "transform 1 ahead: row 0: held"},
 	} {
 		b := FromRecords(numbered(2))

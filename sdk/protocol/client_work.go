@@ -58,7 +58,7 @@ func (c *Client) Work(ctx context.Context, handle uint64, work Work, on func(Ans
 		return c.failure(watch.ctx, step, err)
 	}
 	check := answerCheck{batch: work.Batch, answered: make([]bool, work.Batch.Rows()), left: work.Batch.Rows(),
-		mayHold: opened.Holds && !work.Flush && !work.Probe}
+		mayHold: opened.Holds && !work.Flush && !work.Probe, sends: opened.Kind == sdk.KindTransform}
 	for {
 		w, err := receive(watch, stream.Recv)
 		if errors.Is(err, io.EOF) {
@@ -99,7 +99,7 @@ func readAhead(b *Batch, stages []*pb.Stage, most int) ([]Answer, error) {
 		if b == nil {
 			return nil, fmt.Errorf("transform %d ahead: answers for no rows", i+1)
 		}
-		check := answerCheck{batch: b, answered: make([]bool, b.Rows()), left: b.Rows()}
+		check := answerCheck{batch: b, answered: make([]bool, b.Rows()), left: b.Rows(), sends: true}
 		a, err := check.read(&pb.WorkResponse{Outcomes: w.GetOutcomes(), Outputs: w.GetOutputs(), Parent: w.GetParent()})
 		if err == nil && check.left > 0 {
 			err = fmt.Errorf("%d of %d rows were not answered", check.left, b.Rows())
@@ -118,6 +118,7 @@ type answerCheck struct {
 	answered []bool
 	left     int
 	mayHold  bool // HELD is an answer
+	sends    bool // a transform: PASSED is none, for the row would go nowhere
 }
 
 func (k *answerCheck) read(w *pb.WorkResponse) (Answer, error) {
@@ -134,6 +135,8 @@ func (k *answerCheck) read(w *pb.WorkResponse) (Answer, error) {
 			return a, fmt.Errorf("row %d: unknown verdict %d", first, o.GetVerdict())
 		case run.Outcome.Verdict == sdk.VerdictHeld && !k.mayHold:
 			return a, fmt.Errorf("row %d: held, by a step that holds nothing or has been told to flush", first)
+		case run.Outcome.Verdict == sdk.VerdictPassed && k.sends:
+			return a, fmt.Errorf("row %d: passed, by a transform: the record would go nowhere", first)
 		case len(run.Receipt) > 0 && !json.Valid(run.Receipt):
 			return a, fmt.Errorf("row %d: receipt is not JSON", first)
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weir-etl/weir/sdk"
 	"github.com/weir-etl/weir/sdk/protocol/pb"
 )
 
@@ -81,6 +82,20 @@ func TestRogueAnswers(t *testing.T) {
 		var broken *ProtocolError
 		if !errors.As(err, &broken) || !strings.Contains(broken.Problem, c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+// A transform that says PASSED would drop records in silence.
+func TestTransformPasses(t *testing.T) {
+	passed := []*pb.WorkResponse{{Outcomes: []*pb.Outcome{{Count: 3, Verdict: pb.Verdict_VERDICT_PASSED}}}}
+	for kind, refused := range map[sdk.ComponentKind]bool{sdk.KindTransform: true, sdk.KindSink: false} {
+		client := dial(t, &rogue{answers: passed}, Options{})
+		h, _ := client.Open(t.Context(), Step{Address: string(kind) + ".any.x", Kind: kind}, "")
+		_, _, _, _, err := work(t, client, h, Work{Batch: FromRecords(mixed(3))})
+		var broken *ProtocolError
+		if errors.As(err, &broken) != refused || refused && !strings.Contains(broken.Problem, "passed, by a transform") {
+			t.Errorf("%s: %v", kind, err)
 		}
 	}
 }
