@@ -21,8 +21,7 @@ var (
 	stepWords   = []string{"connection", "enabled", "isolate", "input", "after", "about", "when", "order", "on_reject", "effect"}
 	sinkWords   = append(slices.Clone(stepWords), "ids", "on_owed", "on_unknown")
 
-	sourceBlocks = []string{"limit", "retry"}
-	stepBlocks   = []string{"limit", "retry", "batch"}
+	stepBlocks = []string{"limit", "retry", "batch"}
 
 	choices = []sdk.Arg{
 		{Name: "isolate", Type: sdk.Bool},
@@ -48,10 +47,10 @@ func (l *loader) readStep(d *draft) {
 	}
 	l.leniently(!d.Enabled, func() {
 		l.readConnection(d)
-		names, blocks := sinkWords, stepBlocks
+		names, blocks := sinkWords, stepBlocks // a source decides itself how often it asks, and when again
 		switch d.Kind {
 		case sdk.KindSource:
-			names, blocks = sourceWords, sourceBlocks
+			names, blocks = sourceWords, nil
 		case sdk.KindTransform:
 			names = stepWords
 		}

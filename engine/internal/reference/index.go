@@ -26,7 +26,7 @@ func Words() (args, blocks []Word) {
 	return []Word{
 			{"connection", steps, "connection.wecom.archive", "The connection, where the component needs one."},
 			{"enabled", steps, "true", "false takes the step out; who mentions the receipt of such a sink finds the state \"disabled\"."},
-			{"isolate", steps, "true", "true gives the step a process of its own."},
+			{"isolate", steps, "true", "true: the step has a process of its own, and is called there for every record. Else a transform that takes every record as it is may be applied in the process of the step before it; weir plan says so."},
 			{"input", takers, "[source.file.lines]", "Where its records come from: one source or transform, or a list of them; weir.events are the engine's own events."},
 			{"when", takers, "record.seq > 0", "Which records it is for, evaluated per record. The others pass a sink by, and pass a transform unchanged. Not on a transform that makes another kind of record."},
 			{"after", takers, "[sink.file.first]", "Sinks that have to be done with a record before. A mention of a sink's receipt says the same."},
@@ -38,10 +38,10 @@ func Words() (args, blocks []Word) {
 			{"on_owed", sinks, "\"pass\"", "\"pass\": what mentions its receipt does not wait while it owes, and runs once more when it has delivered. \"wait\" where it is left out."},
 			{"on_unknown", sinks, "\"dead\"", "With the effect once: a record whose call was lost becomes a dead letter (\"dead\", where it is left out), or is sent again (\"resend\")."},
 		}, []Word{
-			{"limit", steps, "rate = \"600/1m\"\nconcurrency = 4", "How often the step is called, as calls per duration, and how many calls there are at a time. A connection takes it too: for all its steps " +
-				"together. It does not slow a source down."},
-			{"retry", steps, "tries = 3\nwithin = \"30s\"\nsilence = \"5m\"", "tries (3): calls for a record before it is owed. within (\"30s\"): so long after the first failure it is owed anyhow. " +
-				"silence (\"5m\"): a call that shows no progress for so long, in real time, is lost, and its process is ended; one that merely sleeps has twelve times as long. It says nothing of a source."},
+			{"limit", takers, "rate = \"600/1m\"\nconcurrency = 4", "How often the step is called, as calls per duration, and how many calls there are at a time. A connection takes it too: for all its steps " +
+				"together. A source decides itself how often it asks."},
+			{"retry", takers, "tries = 3\nwithin = \"30s\"\nsilence = \"5m\"", "tries (3): calls for a record before it is owed. within (\"30s\"): so long after the first failure it is owed anyhow. " +
+				"silence (\"5m\"): a call that shows no progress for so long, in real time, is lost, and its process is ended; one that merely sleeps has twelve times as long."},
 			{"batch", takers, "max_records = 100\nmax_bytes = 100000\nmax_wait = \"10s\"", "Smaller calls than the component takes, and how long records may wait for a fuller one while more are on their way. " +
 				"Of a sink that packs records into objects: when an object is finished."},
 		}
