@@ -13,10 +13,10 @@ import (
 // nothing is different: it asks for a call as ever, and the shell has the answer already. Whatever is not as usual, such as a replay, a row
 // that was refused or a transform that panicked, is a call of the transform's own process, which starts when it is wanted.
 //
-// When a process dies or hangs while it applies a chain nobody knows which step it was. For a while it is given no chain, the transforms
-// are called, and the machine finds the record that did it.
+// When a process dies or hangs while it opens or applies a chain nobody knows which step it was. The next ones have none for a while, the
+// transforms are called, and the machine finds the record that did it.
 
-// unchained is how long a process is given no chain after it has ended in the middle of one, in real time.
+// unchained is how long processes have no chain after one has ended in the middle of it, in real time.
 const unchained = 10 * time.Minute
 
 // chain tells the processes which transforms they apply ahead. Those that do nothing else wait until they are wanted.
@@ -41,26 +41,29 @@ func (e *Engine) chain() {
 	}
 }
 
-// openChained opens the transforms that a process is to apply ahead. One that cannot be opened is called, and its own process tells why.
-func (p *process) openChained(ctx context.Context, l *life) {
-	if !l.client.Chains() {
-		return
+// openChained opens the transforms that a process is to apply ahead, before anybody can call it. One that cannot be opened is called, and its own process tells why. An error is the end of this one.
+func (p *process) openChained(ctx context.Context, l *life) error {
+	if !l.client.Chains() || p.isUnchained() {
+		return nil
 	}
 	for _, s := range p.chained {
 		handle, err := p.open(ctx, l.client, s)
+		if err != nil && (lost(err) || ctx.Err() != nil) { // ctx ends with the process
+			p.unchain(err)
+			return err
+		}
 		if err != nil {
 			p.log.Debug("step cannot be applied ahead", "step", s.address, "error", err)
 			continue
 		}
 		l.ahead[s] = handle
 	}
+	return nil
 }
 
 // chainOf is the handles of the transforms behind a step in one life of its process, up to one that cannot be applied ahead.
 func (p *process) chainOf(l *life, s *step) (handles []uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if time.Now().Before(p.apart) {
+	if p.isUnchained() {
 		return nil
 	}
 	for s = s.behind; s != nil; s = s.behind {
@@ -84,6 +87,12 @@ func (p *process) unchain(why error) {
 		p.log.Warn("the process ended while it applied a chain: its steps are called one by one", "process", p.name, "error", why, "for", unchained)
 	}
 	p.apart = time.Now().Add(unchained)
+}
+
+func (p *process) isUnchained() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Now().Before(p.apart)
 }
 
 // usual reports whether a call is like those that a chain answers.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/weir-etl/weir/sdk"
 )
 
 // logged makes a log that can be read afterwards.
@@ -148,6 +151,64 @@ sink "list" "out" {
 	if !strings.Contains(log.String(), "plugin process runs: process=pass ") {
 		t.Errorf("the transform was never called:\n%s", log)
 	}
+}
+
+// A transform that ends its process when it is opened takes the source along once.
+func TestOpensDeadly(t *testing.T) {
+	dir := t.TempDir()
+	list := filepath.Join(dir, "list")
+	o := mortalRun(t, dir, fmt.Sprintf(`
+weir { name = "deadly" }
+source "count" "in" {
+  to   = 100
+  page = 50
+}
+transform "deadly" "on" {
+  input = source.count.in
+  path  = %q
+}
+sink "list" "direct" {
+  input = source.count.in
+  path  = %q
+}
+sink "list" "out" {
+  input = transform.deadly.on
+  path  = %q
+}
+`, dir+"/opened", list, list+"2"))
+	log := logged(&o)
+	if s := stepOf(t, finish(t, o), "transform.deadly.on"); s.Done != 100 {
+		t.Errorf("%+v", s)
+	}
+	if len(listed(t, list)) != 100 || len(listed(t, list+"2")) != 100 {
+		t.Error("records are missing")
+	}
+	if n := strings.Count(log.String(), "plugin process runs: process=count "); n != 1 {
+		t.Errorf("the source's process came up %d times, want once, behind one that died:\n%s", n, log)
+	}
+}
+
+// deadly ends its process at its first three openings.
+type deadly struct{ mortal }
+
+func (d *deadly) Open(_ context.Context, env *sdk.Env) error {
+	if err := env.Decode(d); err != nil {
+		return err
+	}
+	for n := range 3 {
+		if f, err := os.OpenFile(fmt.Sprint(d.Path, n), os.O_CREATE|os.O_EXCL, 0o600); err == nil {
+			f.Close()
+			os.Exit(5)
+		}
+	}
+	return nil
+}
+
+func (d *deadly) Apply(_ context.Context, call *sdk.Call) error {
+	for i := range call.Rows {
+		call.Answer(i, sdk.Emit(call.Rows[i].Record))
+	}
+	return nil
 }
 
 // After a while the process is given a chain again.

@@ -44,7 +44,7 @@ type life struct {
 	run     *host.Process
 	client  *protocol.Client
 	handles map[*step]uint64        // guarded by the process
-	ahead   map[*step]uint64        // of chained steps
+	ahead   map[*step]uint64        // of chained steps; does not change
 	lost    context.CancelCauseFunc // ends it, because it cannot be reached
 	over    chan struct{}           // closed when the machine has been told that it ended
 	calls   sync.WaitGroup          // whose answers may still be on their way to the loop; it grows only while the life is that of the process
@@ -137,7 +137,9 @@ func (p *process) use(ctx context.Context, run *host.Process) error {
 		}
 		l.handles[s] = handle
 	}
-	p.openChained(ctx, l)
+	if err := p.openChained(ctx, l); err != nil {
+		return err
+	}
 	p.mu.Lock()
 	p.life = l
 	close(p.up)
