@@ -75,7 +75,8 @@ fuzz: ## every fuzz target for FUZZTIME (10m), one after another, and what becam
 		test -z "$$verdict" || cat $$log; \
 	done <bin/fuzz/targets; exit $$failed
 
-bench: ## the figures of the README; wants a quiet machine
+bench: build ## the figures of the README; wants a quiet machine. bin/bench.json and bin/growth.svg
+	bin/weir bench --json bin/bench.json --svg bin/growth.svg
 	go test -run '^$$' -bench . -skip Outage -benchmem ./engine/bench ./engine/internal/state ./sdk/protocol ./plugins/generate ./plugins/decrypt
 
 bench-outage: ## sinks away for a day, a million records owed to each, and back: generate and tide, then kintone, OSS and S3. An hour

@@ -75,7 +75,7 @@ func command() *cobra.Command {
 			stateShowCommand(), stateCheckCommand(), stateBackupCommand(), stateRestoreCommand(), stateResetCommand(), stateExportCommand(),
 			stateImportCommand()),
 		pluginCommand(),
-		rebuildCommand(), versionCommand())
+		rebuildCommand(), benchCommand(), benchWorkCommand(), versionCommand())
 	root.SilenceUsage, root.SilenceErrors = true, true
 	return root
 }
