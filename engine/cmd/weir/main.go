@@ -11,7 +11,6 @@ import (
 	"github.com/weir-etl/weir/engine/internal/host"
 	"github.com/weir-etl/weir/engine/internal/plain"
 	"github.com/weir-etl/weir/plugins"
-	"github.com/weir-etl/weir/sdk/serve"
 )
 
 // version is set when a release is built.
@@ -22,7 +21,9 @@ func main() {
 		servePlugin(os.Args[2])
 		return
 	}
-	os.Exit(run())
+	code := exitDone
+	profiled("engine", func() { code = run() })
+	os.Exit(code)
 }
 
 // run works the command line and returns the exit code.
@@ -45,7 +46,7 @@ func run() int {
 func servePlugin(name string) {
 	for _, p := range plugins.All() {
 		if p.Name == name {
-			serve.Main(p)
+			serveMain(p)
 		}
 	}
 	fmt.Fprintln(os.Stderr, "weir: no bundled plugin", name)
