@@ -34,8 +34,8 @@ svg { --ground: #ffffff; --text: #1f2328; --soft: #59636e; --grid: #d8dee4; --li
 </style>
 <rect class="ground" width="100%%" height="100%%"/>
 `, width, height)
-	fmt.Fprintf(&b, "<text class=\"head\" x=\"%d\" y=\"26\">%s</text>\n", panelLeft, escape("Growth of the cost of a record, weir "+r.Weir))
-	fmt.Fprintf(&b, "<text x=\"%d\" y=\"45\">%s</text>\n", panelLeft, escape(fmt.Sprintf("%s, %d cores; median, least and most of %d runs; %s",
+	fmt.Fprintf(&b, "<text class=\"head\" x=\"%d\" y=\"26\">%s</text>\n", panelLeft-40, escape("Growth of the cost of a record, weir "+r.Weir))
+	fmt.Fprintf(&b, "<text x=\"%d\" y=\"45\">%s</text>\n", panelLeft-40, escape(fmt.Sprintf("%s, %d cores; median, least and most of %d runs; %s",
 		words(r.Machine.CPU, r.Machine.Platform), r.Machine.Cores, r.Runs, r.At.Format("2006-01-02"))))
 	for i := range r.Growth {
 		r.Growth[i].draw(&b, i*step+panelLeft)
