@@ -48,3 +48,27 @@ func (w *watched) end(tb testing.TB) (cpu time.Duration, private float64, wall t
 	}
 	return cpu, private, wall
 }
+
+// A process is looked at with all below it, and with no other.
+func TestLook(t *testing.T) {
+	if len(processes()) == 0 {
+		t.Log("there is no /proc: nothing is told")
+		return
+	}
+	cmd := exec.Command("sh", "-c", "exec 3<&0; cat <&3 & (cat <&3; true) & wait")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := start(t, cmd)
+	for deadline := time.Now().Add(time.Minute); w.processes < 4 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		w.look()
+	}
+	w.looked, w.peak, w.processes = time.Time{}, 0, 0 // once all run what they are to run
+	w.look()
+	in.Close()
+	_, memory, _ := w.end(t)
+	if w.processes != 4 || memory <= 0 || memory > 50 {
+		t.Errorf("got %d processes with %.1f MiB, want a shell, another one and two times cat", w.processes, memory)
+	}
+}
