@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 )
@@ -58,6 +59,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
+	if dir, err = filepath.Abs(dir); err != nil { // commands run elsewhere
+		return nil, err
+	}
 	b := &bench{o, dir}
 	began := time.Now()
 	r := &Report{Format: Format, Weir: o.Version, At: began.UTC().Truncate(time.Second), Runs: o.Runs, Records: o.Records, Machine: machine(dir)}

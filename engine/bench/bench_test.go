@@ -44,7 +44,8 @@ func TestBench(t *testing.T) {
 	if err := os.Mkdir(work, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(build(t, "./engine/cmd/weir"), "bench", "--runs", "1", "--records", "2000", "--dir", work, "--json", figures, "--svg", chart)
+	cmd := exec.Command(build(t, "./engine/cmd/weir"), "bench", "--runs", "1", "--records", "2000", "--dir", "work", "--json", "b.json", "--svg", "b.svg")
+	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
