@@ -98,6 +98,25 @@ func TestBench(t *testing.T) {
 	}
 }
 
+// TestProfile: such a build writes a profile of the engine and of every plugin, whole. See make profile.
+func TestProfile(t *testing.T) {
+	dir := t.TempDir()
+	b := &bench{Options{Weir: build(t, "./engine/cmd/weir", "-tags", "profile", "-ldflags", "-X main.profiles="+dir)}, t.TempDir()}
+	if _, err := b.weir(t.Context(), shape{records: 1000, sources: 1, steps: 1}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"engine", "generate", "md5", "file"} {
+		files, err := filepath.Glob(filepath.Join(dir, name+"-*.pprof"))
+		if err != nil || len(files) != 1 {
+			t.Errorf("%d profiles of %s, %v, want 1", len(files), name, err)
+			continue
+		}
+		if text, err := exec.Command("go", "tool", "pprof", "-raw", files[0]).CombinedOutput(); err != nil || !strings.Contains(string(text), "cpu/nanoseconds") {
+			t.Errorf("the profile of %s: %v\n%s", name, err, text)
+		}
+	}
+}
+
 // shapeOf counts the values of a JSON document by their names.
 func shapeOf(name string, v any, into map[string]int) {
 	switch v := v.(type) {

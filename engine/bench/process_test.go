@@ -8,10 +8,10 @@ import (
 )
 
 // build makes a command of this module, named by its folder.
-func build(tb testing.TB, folder string) string {
+func build(tb testing.TB, folder string, flags ...string) string {
 	tb.Helper()
 	path := filepath.Join(tb.TempDir(), filepath.Base(folder))
-	make := exec.Command("go", "build", "-o", path, folder)
+	make := exec.Command("go", append(append([]string{"build"}, flags...), "-o", path, folder)...)
 	make.Dir = root(tb)
 	if out, err := make.CombinedOutput(); err != nil {
 		tb.Fatalf("go build %s: %v\n%s", folder, err, out)
