@@ -1,7 +1,7 @@
 # `make` lists what can be made. Go and make are enough for everything but test-real and proto.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-tamper test test-real kills chaos fuzz soak mutants bench bench-outage check reference proto clean FORCE
+.PHONY: help build demo demo-tamper test test-real kills chaos fuzz soak mutants bench bench-outage profile check reference proto clean FORCE
 
 LIBRARY   := bin/libWeWorkFinanceSdk_C.so
 VERSITYGW := bin/versitygw
@@ -75,17 +75,27 @@ fuzz: ## every fuzz target for FUZZTIME (10m), one after another, and what becam
 		test -z "$$verdict" || cat $$log; \
 	done <bin/fuzz/targets; exit $$failed
 
-bench: ## the figures of the README; wants a quiet machine
+bench: build ## the figures of the README; wants a quiet machine. bin/bench.json and bin/growth.svg
+	bin/weir bench --json bin/bench.json --svg bin/growth.svg
 	go test -run '^$$' -bench . -skip Outage -benchmem ./engine/bench ./engine/internal/state ./sdk/protocol ./plugins/generate ./plugins/decrypt
 
 bench-outage: ## sinks away for a day, a million records owed to each, and back: generate and tide, then kintone, OSS and S3. An hour
 	go test -run '^$$' -bench Outage -benchtime 1x -timeout 0 -v ./engine/bench
 	go test -run '^$$' -bench Backlog -benchtime 1x ./engine/internal/flow
 
+profile: ## where the processor time of the hop goes, engine and plugins together: bin/profile
+	rm -rf bin/profile && mkdir -p bin/profile
+	go build -trimpath -tags profile -ldflags '-X "main.profiles=$(CURDIR)/bin/profile"' -o bin/profile/weir ./engine/cmd/weir
+	bin/profile/weir bench --runs 1 hop
+	cd bin/profile && go tool pprof -proto -output hop.pb.gz weir *.pprof
+	cd bin/profile && go tool pprof -tags weir hop.pb.gz >top.txt && go tool pprof -top -nodecount 100 weir hop.pb.gz >>top.txt
+	@echo; head -40 bin/profile/top.txt; echo; echo "more in bin/profile/top.txt; flame graph: go tool pprof -http localhost:8000 bin/profile/weir bin/profile/hop.pb.gz"
+
 check: ## formatting, linters and the floor plan; green before every commit
 	@unformatted=$$(gofmt -l engine examples plugins sdk) && test -z "$$unformatted" || { echo "gofmt -w" $$unformatted; exit 1; }
 	@! grep -rnE '\.Skip(f|Now)?\(' --include='*_test.go' engine examples plugins sdk || { echo "no test is skipped"; exit 1; }
 	go vet ./...
+	go vet -tags profile ./engine/cmd/weir
 	go tool staticcheck -tags real ./...
 	go test -run 'TestRooms|TestWalls|TestNothingForTestsInWeir' ./engine
 

@@ -27,7 +27,9 @@ func TestMain(m *testing.M) {
 		runUntilKilled(os.Args[2], os.Args[3], os.Args[4])
 	}
 	if len(os.Args) == 3 && os.Args[1] == host.ServeArg {
-		serve.Bundled(os.Args[2], mortals())
+		if p, ok := serve.Together(os.Args[2], mortals()); ok {
+			serve.Main(p)
+		}
 	}
 	if len(os.Args) == 4 && os.Args[1] == crashArg {
 		os.Exit(crashEngine(os.Args[2], os.Args[3]))

@@ -1,112 +1,74 @@
 package bench
 
 import (
-	"bytes"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 )
 
-// figures of a command and the processes it has started.
-type figures struct {
-	wall    time.Duration // from start to exit
-	first   time.Duration // from start until its output was no longer empty
-	cpu     time.Duration // user and system, of all processes
-	private float64       // MiB of anonymous memory of all processes at the peak; 0 where /proc does not tell
-}
-
-// measure runs a command to its end. out is the file whose first byte is waited for.
-func measure(tb testing.TB, cmd *exec.Cmd, out string) figures {
+// build makes a command of this module, named by its folder.
+func build(tb testing.TB, folder string, flags ...string) string {
 	tb.Helper()
-	w := start(tb, cmd)
-	var f figures
-	for tick := time.NewTicker(time.Millisecond); ; {
-		select {
-		case <-w.done:
-			tick.Stop()
-			f.cpu, f.private, f.wall = w.end(tb)
-			if f.first == 0 {
-				f.first = f.wall
-			}
-			return f
-		case <-tick.C:
-			if st, err := os.Stat(out); f.first == 0 && err == nil && st.Size() > 0 {
-				f.first = time.Since(w.began)
-			}
-			w.look()
-		}
+	path := filepath.Join(tb.TempDir(), filepath.Base(folder))
+	make := exec.Command("go", append(append([]string{"build"}, flags...), "-o", path, folder)...)
+	make.Dir = root(tb)
+	if out, err := make.CombinedOutput(); err != nil {
+		tb.Fatalf("go build %s: %v\n%s", folder, err, out)
 	}
+	return path
 }
 
-// watched is a command under way.
-type watched struct {
-	cmd    *exec.Cmd
-	output bytes.Buffer
-	began  time.Time
-	ended  time.Time // valid once done is closed
-	done   chan struct{}
-	err    error
-
-	looked time.Time
-	peak   int64
-}
-
-func start(tb testing.TB, cmd *exec.Cmd) *watched {
+// root is the module's folder.
+func root(tb testing.TB) string {
 	tb.Helper()
-	w := &watched{cmd: cmd, began: time.Now(), done: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = &w.output, &w.output
-	if err := cmd.Start(); err != nil {
+	dir, err := filepath.Abs("../..")
+	if err != nil {
 		tb.Fatal(err)
 	}
-	go func() { // ends with the process, which the caller waits for or kills
-		w.err, w.ended = cmd.Wait(), time.Now()
-		close(w.done)
-	}()
+	return dir
+}
+
+// start starts a command that is looked at until its end.
+func start(tb testing.TB, cmd *exec.Cmd) *watched {
+	tb.Helper()
+	w, err := launch(cmd)
+	if err != nil {
+		tb.Fatal(err)
+	}
 	return w
 }
 
-// look takes a sample of the private memory, at most fifty a second.
-func (w *watched) look() {
-	if time.Since(w.looked) < 20*time.Millisecond {
-		return
-	}
-	w.looked = time.Now()
-	w.peak = max(w.peak, private(strconv.Itoa(w.cmd.Process.Pid)))
-}
-
-// end waits for the process. Its times hold those of all processes that it has waited for, as the engine does for its plugins.
+// end is finish for tests.
 func (w *watched) end(tb testing.TB) (cpu time.Duration, private float64, wall time.Duration) {
 	tb.Helper()
-	<-w.done
-	if w.err != nil {
-		tb.Fatalf("%s: %v\n%s", w.cmd, w.err, w.output.Bytes())
+	cpu, private, wall, err := w.finish()
+	if err != nil {
+		tb.Fatal(err)
 	}
-	s := w.cmd.ProcessState
-	return s.UserTime() + s.SystemTime(), float64(w.peak) / (1 << 20), w.ended.Sub(w.began)
+	return cpu, private, wall
 }
 
-// private is the anonymous memory of a process and all below it, in bytes.
-func private(pid string) (sum int64) {
-	status, err := os.ReadFile(filepath.Join("/proc", pid, "status"))
+// A process is looked at with all below it, and with no other.
+func TestLook(t *testing.T) {
+	if len(processes()) == 0 {
+		t.Log("there is no /proc: nothing is told")
+		return
+	}
+	cmd := exec.Command("sh", "-c", "exec 3<&0; cat <&3 & (cat <&3; true) & wait")
+	in, err := cmd.StdinPipe()
 	if err != nil {
-		return 0
+		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(status)) {
-		if value, ok := strings.CutPrefix(line, "RssAnon:"); ok {
-			kib, _ := strconv.ParseInt(strings.Fields(value)[0], 10, 64)
-			sum = kib << 10
-		}
+	w := start(t, cmd)
+	for deadline := time.Now().Add(time.Minute); w.processes < 4 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		w.look()
 	}
-	lists, _ := filepath.Glob(filepath.Join("/proc", pid, "task", "*", "children"))
-	for _, list := range lists {
-		children, _ := os.ReadFile(list)
-		for _, child := range strings.Fields(string(children)) {
-			sum += private(child)
-		}
+	w.looked, w.peak, w.processes = time.Time{}, 0, 0 // once all run what they are to run
+	w.look()
+	in.Close()
+	_, memory, _ := w.end(t)
+	if w.processes != 4 || memory <= 0 || memory > 50 {
+		t.Errorf("got %d processes with %.1f MiB, want a shell, another one and two times cat", w.processes, memory)
 	}
-	return sum
 }

@@ -31,19 +31,19 @@ func Main(p sdk.Plugin) {
 	os.Exit(0)
 }
 
-// Bundled is Main for those of all plugins that are named, separated by commas, as one. It returns where one of them is not there.
-func Bundled(names string, all []sdk.Plugin) {
-	one := sdk.Plugin{Name: names}
+// Together makes one plugin of those of all that are named, separated by commas; ok is false where one of them is not there.
+func Together(names string, all []sdk.Plugin) (one sdk.Plugin, ok bool) {
+	one.Name = names
 	for name := range strings.SplitSeq(names, ",") {
 		i := slices.IndexFunc(all, func(p sdk.Plugin) bool { return p.Name == name })
 		if i < 0 {
-			return
+			return one, false
 		}
 		one.Version = all[i].Version
 		one.Connections = append(one.Connections, all[i].Connections...)
 		one.Components = append(one.Components, all[i].Components...)
 	}
-	Main(one)
+	return one, true
 }
 
 func greeting(p sdk.Plugin) string {

@@ -22,7 +22,9 @@ func main() {
 		servePlugin(os.Args[2])
 		return
 	}
-	os.Exit(run())
+	code := exitDone
+	profiled("engine", func() { code = run() })
+	os.Exit(code)
 }
 
 // run works the command line and returns the exit code.
@@ -43,7 +45,9 @@ func run() int {
 
 // servePlugin turns this process into bundled plugins; only the engine starts it so.
 func servePlugin(names string) {
-	serve.Bundled(names, plugins.All())
+	if p, ok := serve.Together(names, plugins.All()); ok {
+		serveMain(p)
+	}
 	fmt.Fprintln(os.Stderr, "weir: no bundled plugin", names)
 	os.Exit(exitUsage)
 }
@@ -71,7 +75,7 @@ func command() *cobra.Command {
 			stateShowCommand(), stateCheckCommand(), stateBackupCommand(), stateRestoreCommand(), stateResetCommand(), stateExportCommand(),
 			stateImportCommand()),
 		pluginCommand(),
-		rebuildCommand(), versionCommand())
+		rebuildCommand(), benchCommand(), benchWorkCommand(), versionCommand())
 	root.SilenceUsage, root.SilenceErrors = true, true
 	return root
 }

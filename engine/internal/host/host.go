@@ -40,7 +40,7 @@ type Executable struct {
 }
 
 // ServeArg is the first argument of this executable when it is started as bundled plugins; their names, separated by commas, are the
-// second: see serve.Bundled.
+// second: see serve.Together.
 const ServeArg = "plugin-serve"
 
 // checkedSelf is our own executable, with the checksum that it has now.
