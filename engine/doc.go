@@ -14,7 +14,7 @@
 // and work.go gather rows and call transforms and sinks, chain.go spares calls whose answers have come already, pace.go spreads calls,
 // content.go answers the machine's questions about rows,
 // settle.go makes settlements durable and brings owed rows back, large.go sorts out what is too large for that, spool.go holds media in
-// flight, disk.go foresees when it is full, news.go makes events, process.go keeps plugin processes alive, lease.go keeps a second engine
+// flight, disk.go foresees when it is full, heap.go keeps the heap small, news.go makes events, process.go keeps plugin processes alive, lease.go keeps a second engine
 // away (holder.go is who holds it). status.go, owed.go and plan.go say how things stand: admin.go to those who ask a running engine (client.go; bounds.go limits what
 // they may take), idle.go where none runs. archive.go moves a state, rebuild.go begins one where a lost one has to begin.
 //

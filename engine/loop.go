@@ -24,6 +24,7 @@ func (e *Engine) run(stopped context.Context) (Summary, error) {
 	defer e.end(cancel)
 	e.background.Go(func() { e.write(ctx) })
 	e.background.Go(func() { e.db.Maintain(ctx) })
+	e.background.Go(func() { boundHeap(ctx) })
 	if err := e.listen(ctx); err != nil {
 		return Summary{}, err
 	}
