@@ -283,6 +283,8 @@ func TestWalls(t *testing.T) {
 		{"engine/internal/host", "github.com/hashicorp/hcl/v2", false},
 		{"engine/cmd/weir", "github.com/dgraph-io/badger/v4", false},
 		{"engine/cmd/weir", "os/exec", false},
+		{"engine/bench", module + "engine", false},
+		{"engine/bench", module + "plugins/md5", false},
 		{"engine/cmd/weir", "github.com/google/go-cmp/cmp", false},
 		{"examples/sandbox/compare", module + "sdk", false},
 		{"examples/sandbox/compare", module + "plugins/wecom/wecomsim", false},

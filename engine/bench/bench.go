@@ -140,7 +140,7 @@ type Measured struct {
 // measured sums up the runs of a variant. empty are the runs of the same processes with next to no records.
 func measured(name string, records int, runs, empty []figures) Measured {
 	n := float64(records)
-	begin := spread(empty, func(f figures) float64 { return micros(f.cpu) }).Median
+	begin := beginning(empty)
 	m := Measured{
 		Name: name, Records: records,
 		Seconds:    spread(runs, func(f figures) float64 { return f.wall.Seconds() }),
@@ -153,6 +153,11 @@ func measured(name string, records int, runs, empty []figures) Measured {
 		m.Processes, m.Twice = max(m.Processes, f.processes), m.Twice+f.twice
 	}
 	return m
+}
+
+// beginning is the processor time in µs of processes that do next to nothing.
+func beginning(empty []figures) float64 {
+	return spread(empty, func(f figures) float64 { return micros(f.cpu) }).Median
 }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

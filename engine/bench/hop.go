@@ -55,16 +55,15 @@ func (b *bench) hop(ctx context.Context, r *Report) error {
 	hop, loop := measured("hop", records, all[0], all[4]), measured("plain loop", records, all[2], all[5])
 	socket, other := measured("unix socket", frames, all[3], all[6]), measured("hop, every component apart", records, all[7], all[8])
 	h := &Hop{Variants: []Measured{hop, measured("hop again", records, all[1], all[4]), other, loop, socket}}
-	turns := make([]int, b.Runs)
-	for i := range turns {
-		turns[i] = i
+	beginHop, beginLoop := beginning(all[4]), beginning(all[5])
+	var again, byLoop []float64
+	for turn, f := range all[0] {
+		cpu := micros(f.cpu) - beginHop
+		again = append(again, cpu/(micros(all[1][turn].cpu)-beginHop))
+		byLoop = append(byLoop, cpu/(micros(all[2][turn].cpu)-beginLoop))
 	}
-	begin := func(empty []figures) float64 {
-		return spread(empty, func(f figures) float64 { return micros(f.cpu) }).Median
-	}
-	beginHop, beginLoop := begin(all[4]), begin(all[5])
-	h.Noise = spread(turns, func(i int) float64 { return (micros(all[0][i].cpu) - beginHop) / (micros(all[1][i].cpu) - beginHop) })
-	h.ByLoop = spread(turns, func(i int) float64 { return (micros(all[0][i].cpu) - beginHop) / (micros(all[2][i].cpu) - beginLoop) })
+	itself := func(v float64) float64 { return v }
+	h.Noise, h.ByLoop = spread(again, itself), spread(byLoop, itself)
 	h.Crossing, h.Socket = (hop.CPU.Median-loop.CPU.Median)/crossings, socket.CPU.Median
 	h.Apart = (other.CPU.Median - loop.CPU.Median) / crossingsApart
 	r.Hop = h
