@@ -35,7 +35,7 @@ func (r *Report) Print(w io.Writer) error {
 		m.MemoryMiB, words(m.Filesystem), m.Load)
 	fmt.Fprintf(&t, "%d runs of each, in turns: median (least–most). It took %.0f s.\n", r.Runs, r.Seconds)
 	if h := r.Hop; h != nil {
-		fmt.Fprintf(&t, "\nhop: records of 1 KiB from generate through md5 to file, at least once, durable, each a process; beside it what the machine can do\n")
+		fmt.Fprintf(&t, "\nhop: records of 1 KiB from generate through md5 to file, at least once, durable, in processes; beside it what the machine can do\n")
 		table(&t, func(row func(...string)) {
 			row("", "records", "records/s", "CPU µs/record", "with start", "private MiB")
 			for _, v := range h.Variants {
