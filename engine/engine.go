@@ -138,6 +138,7 @@ type step struct {
 	awaits     []int         // sinks whose receipts it mentions, and itself
 	mentioned  bool          // some step mentions its receipts
 	onlySome   bool          // when, or files only: rows have to be asked about
+	evenArgs   bool          // its arguments are the same for every record without files
 	proc       *process
 	pace       *pace // the step's own limit; that of its connection is the process's
 	source     *source
@@ -333,7 +334,7 @@ func (e *Engine) graph() flow.Config {
 		if len(r.awaits) > 0 { // what it has delivered itself tells which of the files are stored
 			r.awaits, r.mentioned = append(r.awaits, i), true
 		}
-		r.onlySome = s.HasWhen || c.FilesOnly
+		r.onlySome, r.evenArgs = s.HasWhen || c.FilesOnly, len(s.PerRecord()) == 0
 		if s.Behind != nil {
 			e.steps[e.byName[s.Behind.Address]].behind = r
 		}

@@ -198,6 +198,8 @@ type refusal struct {
 func (e *Engine) arguments(j *job) ([]json.RawMessage, map[int32]refusal) {
 	s := j.step
 	args, none := make([]json.RawMessage, j.batch.Rows()), false
+	alike := s.evenArgs && !j.batch.HasFiles() // what is evaluated for one row is so for all
+	var first json.RawMessage
 	var bad map[int32]refusal
 	refuse := func(row int, code string, err error) {
 		if bad == nil {
@@ -210,7 +212,8 @@ func (e *Engine) arguments(j *job) ([]json.RawMessage, map[int32]refusal) {
 			refuse(i, codeTooLarge, tooLarge(size))
 			continue
 		}
-		if none {
+		if none || first != nil {
+			args[i] = first
 			continue
 		}
 		var receipts lang.Receipts
@@ -230,6 +233,9 @@ func (e *Engine) arguments(j *job) ([]json.RawMessage, map[int32]refusal) {
 		}
 		none = a == nil && err == nil
 		args[i] = a
+		if alike {
+			first = a
+		}
 	}
 	if none {
 		args = nil

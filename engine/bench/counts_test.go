@@ -45,7 +45,7 @@ var limits = []struct {
 }
 
 // enginePerRecord is how many objects the engine may allocate for each record of the hop: commits, events and calls, shared by batches.
-const enginePerRecord = 6.5
+const enginePerRecord = 2.5
 
 // TestCounts counts what a batch costs on its way, in one process: the least of many, because what else goes on only adds.
 func TestCounts(t *testing.T) {
