@@ -77,7 +77,10 @@ func newTransport(o Options) (*http.Transport, error) {
 		return nil, bad("base url is not https://host")
 	}
 	t := &http.Transport{
-		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		// The service closes after each answer: a session that is taken up again spares the certificates.
+		TLSClientConfig: &tls.Config{
+			RootCAs: roots, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(4),
+		},
 		MaxIdleConnsPerHost:    o.Parallel,
 		IdleConnTimeout:        30 * time.Second,
 		MaxResponseHeaderBytes: maxHeader,
