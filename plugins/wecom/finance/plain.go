@@ -25,6 +25,8 @@ const (
 	maxPage   = 256 << 20
 	maxAnswer = 8 << 20
 	maxHeader = 256 << 10
+
+	maxClaim = 4 << 20 // what is believed of a length before the bytes are there
 )
 
 // Plain is a Client in plain Go.
@@ -195,7 +197,7 @@ func readShard(body []byte) (code int, content []byte, ok bool) {
 	if from := bytes.Index(body, []byte(name)) + len(name); from >= len(name) {
 		size := bytes.IndexByte(body[from:], '"')
 		if size >= 0 && plainText(body[from:from+size]) {
-			if rest := slices.Concat(body[:from], body[from+size:]); bytes.IndexAny(rest, `~\`) < 0 {
+			if rest := slices.Concat(body[:from], body[from+size:]); !bytes.ContainsAny(rest, `~\`) {
 				code, text, ok := readAnswer(slices.Insert(rest, from, '~'))
 				if ok && text == "~" {
 					return code, body[from : from+size], true
@@ -313,11 +315,12 @@ func (p *Plain) do(op string, req *http.Request) ([]byte, http.Header, error) {
 	if op == opPage {
 		most = maxPage
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(most)+1))
-	if err != nil {
+	var body bytes.Buffer
+	body.Grow(bytes.MinRead + int(min(max(resp.ContentLength, 0), maxClaim)))
+	if _, err = body.ReadFrom(io.LimitReader(resp.Body, int64(most)+1)); err != nil {
 		return nil, nil, transportError(req.Context(), op, err)
 	}
-	if len(body) > most {
+	if body.Len() > most {
 		return nil, nil, newError(op, NotParsed, "answer is too large")
 	}
 	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
@@ -325,7 +328,7 @@ func (p *Plain) do(op string, req *http.Request) ([]byte, http.Header, error) {
 			return nil, nil, &Error{Op: op, Code: Network, Class: Throttled, Reason: "wants to be left alone", After: after}
 		}
 	}
-	return body, resp.Header, nil
+	return body.Bytes(), resp.Header, nil
 }
 
 func transportError(ctx context.Context, op string, err error) error {
