@@ -15,7 +15,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/weir-etl/weir/sdk"
@@ -302,4 +304,32 @@ func TestEndOfContextAnswersNothingMore(t *testing.T) {
 	if err := open(t, newTransform(), nil).Apply(ctx, call); !errors.Is(err, context.Canceled) {
 		t.Errorf("got error %v, want %v", err, context.Canceled)
 	}
+}
+
+// The steps behind work by what comes at once: what takes less than a second is answered together.
+func TestAnswersComeTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var opened atomic.Int32
+		tr := newTransform().(*transform)
+		tr.keys = map[int64]key{3: {rsa: testKey(t, "3")}}
+		tr.decode = func(string, string) ([]byte, error) {
+			time.Sleep(10 * time.Millisecond)
+			opened.Add(1)
+			return []byte(`{"msgid":"m"}`), nil
+		}
+		v := loadVectors(t).Vectors[0]
+		rows := make([]sdk.Row, 20)
+		for i := range rows {
+			rows[i] = rawRow("m", map[string]any{"msgid": "m", "publickey_ver": 3, "encrypt_random_key": v.RandomKey})
+		}
+		answers := 0
+		call := sdk.NewCall(rows, time.Time{}, false, func(_ int, o sdk.Outcome) {
+			if answers++; int(opened.Load()) != len(rows) || o.Verdict != sdk.VerdictDone {
+				t.Errorf("answer %d (%s) comes when %d of %d rows are opened", answers, o.Detail, opened.Load(), len(rows))
+			}
+		})
+		if err := tr.Apply(t.Context(), call); err != nil || answers != len(rows) {
+			t.Errorf("%d answers, error %v", answers, err)
+		}
+	})
 }

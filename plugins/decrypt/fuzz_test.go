@@ -87,6 +87,8 @@ func FuzzDecrypt(f *testing.F) {
 		checkDecoded(t, sealedKey, message)
 		checkDecoded(t, randomKey, sealed)
 		checkEnvelope(t, tr, body)
+		checkMember(t, body)
+		checkMember(t, []byte(plain))
 	})
 }
 
@@ -98,6 +100,29 @@ func checkDecoded(t *testing.T, randomKey, message string) {
 		t.Errorf("%d bytes came out of %d", len(got), len(message))
 	case err != nil && (!errors.As(err, &e) || !detailForm.MatchString(err.Error()) || e.Class != finance.Permanent):
 		t.Errorf("got %v", err)
+	}
+}
+
+// checkMember compares with what encoding/json finds.
+func checkMember(t *testing.T, text []byte) {
+	if !json.Valid(text) {
+		return
+	}
+	var want map[string]json.RawMessage
+	isObject := json.Unmarshal(text, &want) == nil && want != nil
+	got, ok := lastMember(text, "msgid")
+	if ok != isObject || string(got) != string(want["msgid"]) {
+		t.Errorf("%q: got %q, %v, want %q, %v", text, got, ok, want["msgid"], isObject)
+	}
+}
+
+func TestLastMember(t *testing.T) {
+	for _, text := range []string{`{}`, ` { } `, `{"msgid":"a"}`, ` { "msgid" : "a" } `, `{"x":{"msgid":"b"},"msgid":1.5e3}`, `{"msgid":1,"msgid":[{"msgid":2},"]"]}`,
+		`{"\u006dsgid":"a\"}"}`, `{"MSGID":"a"}`, `{"a":"\\","msgid":true , "b":null}`, `[{"msgid":1}]`, `null`, `7`, `"msgid"`, `{"a":[],"msgid":{},"b":-0}`, `{"msgid":null}`} {
+		if !json.Valid([]byte(text)) {
+			t.Fatalf("%q is no JSON", text)
+		}
+		checkMember(t, []byte(text))
 	}
 }
 

@@ -389,7 +389,7 @@ func TestCallIsSharedByCores(t *testing.T) {
 		return -1
 	}
 	fast := &fastKey{slow: k, lib: lib, modulus: k.N.Bytes()}
-	tr := &transform{keys: map[int64]key{3: {rsa: k, fast: fast}}}
+	tr := &transform{keys: map[int64]key{3: {rsa: k, fast: fast}}, turn: make(chan struct{}, 1)}
 	rows := make([]sdk.Row, 100)
 	for i := range rows {
 		rows[i] = rawRow("m", map[string]any{"publickey_ver": 3, "encrypt_random_key": base64.StdEncoding.EncodeToString(make([]byte, 256))})

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf16"
@@ -74,6 +75,8 @@ func scalar(v any) (string, bool) {
 	return "", false
 }
 
+var lineBreaks = strings.NewReplacer("\r\n", " ", "\n", " ", "\r", " ")
+
 // convertText joins lists with line breaks, writes what else is not a text as JSON, and cuts.
 func convertText(f Field, v any, maxText int) (any, string, error) {
 	s, ok := scalar(v)
@@ -98,12 +101,11 @@ func convertText(f Field, v any, maxText int) (any, string, error) {
 	}
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	if f.Type != "MULTI_LINE_TEXT" && f.Type != "RICH_TEXT" {
-		s = strings.NewReplacer("\r\n", " ", "\n", " ", "\r", " ").Replace(s)
+		s = lineBreaks.Replace(s)
 	}
 	limit := maxText
-	if n, err := fmt.Sscan(string(f.MaxLength), new(int)); n == 1 && err == nil {
-		fmt.Sscan(string(f.MaxLength), &limit)
-		limit = min(limit, maxText)
+	if n, err := strconv.Atoi(string(f.MaxLength)); err == nil {
+		limit = min(n, maxText)
 	}
 	if f.Unique {
 		if utf8.RuneCountInString(s) > maxKey {

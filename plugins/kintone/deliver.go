@@ -2,7 +2,6 @@ package kintone
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,11 +37,14 @@ func (d *delivery) fit(items []*item) int {
 	const perFile = 60 // bytes of a file key in JSON
 	size, keys := 0, map[string]bool{}
 	for n, it := range items {
-		b, err := json.Marshal(it.write)
-		if err != nil {
-			panic(err) // strings and lists of strings always marshal
+		if it.write.encoded == nil {
+			b, err := it.write.MarshalJSON()
+			if err != nil {
+				panic(err) // strings and lists of strings always marshal
+			}
+			it.write.encoded = b
 		}
-		size += len(b) + perFile*len(it.attach)
+		size += len(it.write.encoded) + perFile*len(it.attach)
 		key := strings.ToLower(it.write.Key)
 		if n > 0 && (n == MaxRows || size > d.args.MaxRequest || keys[key]) {
 			return n

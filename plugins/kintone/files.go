@@ -120,7 +120,7 @@ func (it *item) value(held Record) {
 				}
 			}
 		}
-		it.write.Values[field] = list
+		it.write.Values[field], it.write.encoded = list, nil
 	}
 }
 

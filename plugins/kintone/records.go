@@ -55,6 +55,8 @@ func (c *Client) Fields(ctx context.Context, app int64) (map[string]Field, error
 type Row struct {
 	Field, Key string         // code of a unique text or number field, and its value: which record is meant
 	Values     map[string]any // by field code: string, []string or []FileKey; a field that is not named is left alone
+
+	encoded []byte // as JSON, where that was needed already; whoever changes Values afterwards drops it
 }
 
 // FileKey names an uploaded file, or one that a record holds, in the value of a FILE field.
@@ -64,6 +66,9 @@ type FileKey struct {
 
 // MarshalJSON writes the row as PUT records.json takes it. The key is not repeated among the values: kintone sets it.
 func (r Row) MarshalJSON() ([]byte, error) {
+	if r.encoded != nil {
+		return r.encoded, nil
+	}
 	type value struct {
 		Value any `json:"value"`
 	}
@@ -73,10 +78,10 @@ func (r Row) MarshalJSON() ([]byte, error) {
 			record[code] = value{v}
 		}
 	}
-	return json.Marshal(map[string]any{
-		"updateKey": map[string]string{"field": r.Field, "value": r.Key},
-		"record":    record,
-	})
+	return json.Marshal(struct {
+		Record    map[string]value  `json:"record"`
+		UpdateKey map[string]string `json:"updateKey"`
+	}{record, map[string]string{"field": r.Field, "value": r.Key}})
 }
 
 // Mode says what Put does with a key that no record has.

@@ -54,6 +54,9 @@ func (s *scanner) value() node {
 			name := s.value().text()
 			s.next() // the colon
 			s.at++
+			if n.members == nil {
+				n.members = make([]member, 0, 8) // as many as most messages have
+			}
 			n.members = append(n.members, member{name, s.value()})
 		})
 	case '[':
@@ -170,16 +173,14 @@ func isPair(b []byte) bool {
 func appendString(b []byte, s []byte) []byte {
 	const hex = "0123456789abcdef"
 	b = append(b, '"')
-	for len(s) > 0 {
-		n := bytes.IndexFunc(s, func(r rune) bool { return r < ' ' || r == '"' || r == '\\' })
-		if n < 0 {
-			n = len(s)
+	done := 0
+	for i, c := range s {
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
 		}
-		b = append(b, s[:n]...)
-		if s = s[n:]; len(s) == 0 {
-			break
-		}
-		switch c := s[0]; c {
+		b = append(b, s[done:i]...)
+		done = i + 1
+		switch c {
 		case '"', '\\':
 			b = append(b, '\\', c)
 		case '\n':
@@ -187,9 +188,8 @@ func appendString(b []byte, s []byte) []byte {
 		default:
 			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 		}
-		s = s[1:]
 	}
-	return append(b, '"')
+	return append(append(b, s[done:]...), '"')
 }
 
 // validUTF8 is body with U+FFFD for every run of bytes that is not UTF-8, because JSON cannot carry those.

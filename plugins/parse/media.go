@@ -32,7 +32,7 @@ func (m *message) walk(n node, msgtype string, typed bool, secret func(span)) {
 		var beside *facts // read once, however many ids the object holds
 		for _, member := range n.members {
 			v := member.value
-			if strings.EqualFold(member.name, sdkfileid) && v.kind == '"' {
+			if v.kind == '"' && strings.EqualFold(member.name, sdkfileid) {
 				if id := v.text(); id != "" {
 					if beside == nil {
 						beside = factsOf(n, msgtype)
@@ -51,6 +51,11 @@ func (m *message) walk(n node, msgtype string, typed bool, secret func(span)) {
 
 // inside looks for files in a string that holds JSON.
 func (m *message) inside(str node, msgtype string, secret func(span)) {
+	switch str.raw[1] {
+	case '{', '[', ' ', '\\': // an object, a list, or something before it
+	default:
+		return
+	}
 	text := str.text()
 	if start := strings.TrimLeft(text, " \t\r\n"); start == "" || start[0] != '{' && start[0] != '[' {
 		return
@@ -77,8 +82,9 @@ func partType(n node, known *messageType) (name string, ok bool) {
 }
 
 // without is n as it stands in the message, with every sdkfileid empty.
-func (m *message) without(n node) []byte {
-	b := make([]byte, 0, len(n.raw))
+func (m *message) without(n node) []byte { return m.appendWithout(make([]byte, 0, len(n.raw)), n) }
+
+func (m *message) appendWithout(b []byte, n node) []byte {
 	at, end := n.at, n.at+len(n.raw)
 	for _, s := range m.secrets {
 		if s.from >= at && s.to <= end {

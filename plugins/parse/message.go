@@ -84,7 +84,11 @@ func (m *message) missing() (names []string) {
 		if top, ok := strings.CutPrefix(rule, "."); ok {
 			where, rule = m.root, top
 		}
-		if !slices.ContainsFunc(strings.Split(rule, "|"), where.holds) {
+		held := false
+		for name := range strings.SplitSeq(rule, "|") {
+			held = held || where.holds(name)
+		}
+		if !held {
 			names = append(names, rule)
 		}
 	}
@@ -194,9 +198,8 @@ func (m *message) conversation(from string, to []string) string {
 
 // body writes the record's body. Whatever the message holds is copied, never written anew.
 func (m *message) body(from string, to []string, at string) []byte {
-	whole := m.without(m.root)
 	content := m.content()
-	b := make([]byte, 0, len(whole)+2*len(content)+256)
+	b := make([]byte, 0, len(m.root.raw)+len(content)+256)
 	str := func(name, value string) {
 		b = append(b, name...)
 		b = appendString(b, []byte(value))
@@ -220,7 +223,7 @@ func (m *message) body(from string, to []string, at string) []byte {
 	b = append(b, `,"content":`...)
 	b = append(b, content...)
 	b = append(b, `,"message":`...)
-	b = append(b, whole...)
+	b = m.appendWithout(b, m.root)
 	return append(b, '}')
 }
 

@@ -113,6 +113,9 @@ func FuzzPlain(f *testing.F) {
 			t.Errorf("got page %q, want %q", page, body)
 		}
 		checkPageOf(t, []byte(body))
+		checkQuick(t, []byte(body))
+		checkRow(t, []byte(body))
+		checkShard(t, []byte(body))
 
 		shard, err := p.Media(ctx, fileID, index)
 		if err != nil {

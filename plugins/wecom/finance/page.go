@@ -11,13 +11,21 @@ type Row struct {
 	KeyVersion int    // which uploaded public key (publickey_ver); old messages keep their old one
 	RandomKey  string // base64, for OpenRandomKey
 	Message    string // for Decode
-	Raw        []byte // the row's JSON, byte for byte as served
+	Raw        []byte // the row's JSON, byte for byte as served; it may be a piece of the page
 }
 
 // ParsePage reads a page that Client.ChatData returned. What the service says inside a page that was transported well (its
 // errcode), and a body that is no page at all, is an *[Error]; then no row may be used and the cursor must stay. Rows come
 // in the order of the page. An empty page has no rows and no error.
 func ParsePage(raw []byte) ([]Row, error) {
+	q := quick{text: raw}
+	if rows := q.page(); q.end() {
+		return rows, nil
+	}
+	return parsePage(raw)
+}
+
+func parsePage(raw []byte) ([]Row, error) {
 	var page struct {
 		Errcode  *int              `json:"errcode"`
 		Chatdata []json.RawMessage `json:"chatdata"`

@@ -2,8 +2,12 @@ package finance_test
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -309,5 +313,30 @@ func TestPlainParallel(t *testing.T) {
 	}
 	if got := storm(6); got == 0 {
 		t.Error("6 slots: got no refusal")
+	}
+}
+
+// The service closes the connection after each answer. Whoever it was that showed a certificate, it need not be looked at again.
+func TestSessionIsTakenUpAgain(t *testing.T) {
+	var resumed []bool
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		resumed = append(resumed, r.TLS.DidResume)
+		w.Header().Set("Connection", "close")
+		io.WriteString(w, `{"errcode":0,"errmsg":"ok","access_token":"t","expires_in":7200,"chatdata":[]}`)
+	}))
+	defer server.Close()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	p, err := finance.NewPlain(finance.Options{CorpID: "c", Secret: "s", BaseURL: server.URL, CA: ca})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	for range 2 {
+		if _, err := p.ChatData(t.Context(), 0, finance.MaxPage); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []bool{false, true, true}; !slices.Equal(resumed, want) { // the token, and two pages
+		t.Errorf("got %v, want %v", resumed, want)
 	}
 }
