@@ -22,15 +22,13 @@ const unchained = 10 * time.Minute
 // chain tells the processes which transforms they apply ahead. Those that do nothing else wait until they are wanted.
 func (e *Engine) chain() {
 	for _, s := range e.steps {
-		if s.proc == nil {
+		if s.proc == nil || s.Behind != nil {
 			continue
 		}
-		if first := s.Step; first.Behind == nil {
-			for next := s.behind; next != nil; next = next.behind {
-				s.proc.chained = append(s.proc.chained, next)
-				if !slices.Contains(s.proc.plugins, next.Plugin) {
-					s.proc.plugins = append(s.proc.plugins, next.Plugin)
-				}
+		for next := s.behind; next != nil; next = next.behind {
+			s.proc.chained = append(s.proc.chained, next)
+			if !slices.Contains(s.proc.plugins, next.Plugin) {
+				s.proc.plugins = append(s.proc.plugins, next.Plugin)
 			}
 		}
 	}
@@ -41,7 +39,8 @@ func (e *Engine) chain() {
 	}
 }
 
-// openChained opens the transforms that a process is to apply ahead, before anybody can call it. One that cannot be opened is called, and its own process tells why. An error is the end of this one.
+// openChained opens the transforms that a process is to apply ahead, before anybody can call it. One that cannot be opened is called, and
+// its own process tells why. An error is the end of this one.
 func (p *process) openChained(ctx context.Context, l *life) error {
 	if !l.client.Chains() || p.isUnchained() {
 		return nil

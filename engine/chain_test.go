@@ -211,6 +211,58 @@ func (d *deadly) Apply(_ context.Context, call *sdk.Call) error {
 	return nil
 }
 
+// A transform that breaks the contract is refused as if it had been called, and does not keep its source from being read.
+func TestAheadIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	list := filepath.Join(dir, "list")
+	o := mortalRun(t, dir, fmt.Sprintf(`
+weir { name = "refused" }
+source "count" "in" {
+  to   = 100
+  page = 20
+}
+transform "twins" "on" {
+  input = source.count.in
+  retry { tries = 1 }
+}
+sink "list" "direct" {
+  input = source.count.in
+  path  = %q
+}
+sink "list" "out" {
+  input = transform.twins.on
+  path  = %q
+}
+`, list, list+"2"))
+	log := logged(&o)
+	if s := stepOf(t, finish(t, o), "transform.twins.on"); s.Done != 80 || s.Owed != 20 {
+		t.Errorf("%+v", s)
+	}
+	if n := len(listed(t, list)); n != 100 {
+		t.Errorf("%d of 100 records went past the transform", n)
+	}
+	if n := len(listed(t, list+"2")); n != 80 {
+		t.Errorf("%d records went through it, want the 80 of four good pages", n)
+	}
+	if !strings.Contains(log.String(), "transform.twins.on: broke the protocol: row 12 has two outputs with one id") {
+		t.Errorf("the step is not named:\n%s", log)
+	}
+}
+
+// twins makes two records with one id of number 33.
+type twins struct{ mortal }
+
+func (d *twins) Apply(_ context.Context, call *sdk.Call) error {
+	for i := range call.Rows {
+		if r := call.Rows[i].Record; r.Seq == 33 {
+			call.Answer(i, sdk.Emit(r, r))
+		} else {
+			call.Answer(i, sdk.Emit(r))
+		}
+	}
+	return nil
+}
+
 // After a while the process is given a chain again.
 func TestChainComesBack(t *testing.T) {
 	p := &process{apart: time.Now().Add(-time.Second)}

@@ -96,22 +96,16 @@ func (r *Reader) page(w *pb.ReadResponse) (Page, error) {
 		p.Position = w.GetPosition()
 	}
 	if w.GetBatch().GetRows() == 0 {
-		if len(w.GetAhead()) > 0 {
-			return p, fmt.Errorf("page %d: answers ahead for no rows", p.Number)
-		}
 		return p, nil
 	}
 	b, err := readBatch(w.GetBatch())
 	if err == nil {
 		err = b.checkIDs()
 	}
-	if err == nil {
-		p.Ahead, err = readAhead(b, w.GetAhead(), r.chain)
-	}
 	if err != nil {
 		return p, fmt.Errorf("page %d: %w", p.Number, err)
 	}
-	p.Batch = b
+	p.Batch, p.Ahead = b, readAhead(b, w.GetAhead(), r.chain)
 	return p, nil
 }
 

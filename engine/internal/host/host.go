@@ -73,12 +73,25 @@ func Folder(dataDir string) (string, error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return "", fmt.Errorf("folder for sockets: %w", err)
 	}
-	// go-plugin adds "/plugin-dirN/pluginN" with N up to 10 digits; a socket's path has at most 104 bytes on BSD and macOS.
-	if len(dir)+len("/plugin-dir4294967295/plugin4294967295") >= 104 {
-		return os.MkdirTemp("", "weir-")
+	if fits(dir) {
+		return dir, os.MkdirAll(dir, 0o700)
 	}
-	return dir, os.MkdirAll(dir, 0o700)
+	other, err := os.MkdirTemp("", "weir-")
+	if err == nil && !fits(other) {
+		os.Remove(other)
+		err = fmt.Errorf("folder for sockets: both %s and %s have too long a path, %d bytes are allowed: set TMPDIR to a shorter one", dir, other, longest)
+	}
+	if err != nil {
+		return "", err
+	}
+	return other, nil
 }
+
+// longest is the longest path of a folder for sockets. go-plugin adds "/plugin-dirN/pluginN" with N up to 10 digits; a socket's path has at
+// most 104 bytes, the last a zero, on BSD and macOS.
+const longest = 103 - len("/plugin-dir4294967295/plugin4294967295")
+
+func fits(dir string) bool { return len(dir) <= longest }
 
 // Process is a running plugin. All methods may be called from any goroutine.
 type Process struct {

@@ -379,6 +379,22 @@ func TestFolder(t *testing.T) {
 	}
 }
 
+// Where neither folder will do the error says what would.
+func TestFolderForSocketsIsTooLong(t *testing.T) {
+	far := filepath.Join(t.TempDir(), strings.Repeat("y", 60))
+	if err := os.Mkdir(far, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", far)
+	dir, err := Folder(filepath.Join(far, "data"))
+	if err == nil || !strings.Contains(err.Error(), "set TMPDIR to a shorter one") {
+		t.Errorf("%s, %v", dir, err)
+	}
+	if left, _ := os.ReadDir(far); len(left) > 0 {
+		t.Errorf("%v are left behind", left)
+	}
+}
+
 func TestLogLines(t *testing.T) {
 	var out bytes.Buffer
 	l := newLines(hclog.New(&hclog.LoggerOptions{Output: &out, Level: hclog.Debug, DisableTime: true}))
