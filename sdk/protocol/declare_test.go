@@ -2,12 +2,8 @@ package protocol
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/hex"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -67,34 +63,6 @@ func TestDeclarationsArriveWhole(t *testing.T) {
 	}
 	if srv.clock.Text() != clock.Text() {
 		t.Errorf("clock %q, want %q", srv.clock.Text(), clock.Text())
-	}
-}
-
-// The vector stands in the package comment, for readers of other languages.
-func TestSpoolVector(t *testing.T) {
-	doc, err := os.ReadFile("doc.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	const vector = "62b3d68e23d07f07fa0d97889f9776ce2bdd1812"
-	if !strings.Contains(string(doc), "//\t"+vector+"\n") {
-		t.Errorf("the package comment lacks the vector %s", vector)
-	}
-	dir, key := t.TempDir(), make([]byte, 32)
-	for i := range key {
-		key[i] = byte(i)
-	}
-	sealed, _ := hex.DecodeString(vector)
-	if err := os.WriteFile(filepath.Join(dir, "f-1"), sealed, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	r, err := sdk.OpenSpool(dir).Open(&sdk.File{Spool: "f-1", SpoolKey: sdk.NewSecret(base64.RawStdEncoding.EncodeToString(key))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	if got, err := io.ReadAll(r); err != nil || string(got) != "weir" {
-		t.Errorf("read %q, %v", got, err)
 	}
 }
 

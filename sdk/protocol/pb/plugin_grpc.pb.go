@@ -1,4 +1,4 @@
-// The wire between the engine and a plugin. How to read it stands in the doc comment of Go package sdk/protocol; in one line each:
+// The wire between the engine and a plugin. How to read it stands in PROTOCOL.md beside this file; in one line each:
 // a batch travels as columns, every row of a call is answered exactly once, an empty message means "still working".
 //
 // The package is the major version. Fields are only ever added, unknown ones are ignored; what both sides can do stands in "can".
