@@ -2,23 +2,23 @@
 //
 // # Map
 //
-//	internal/flow    decides what becomes of every record; pure, without goroutine, clock or I/O
-//	internal/lang    reads pipeline files and evaluates their expressions (HCL)
-//	internal/state   makes it durable (Badger)
-//	internal/host    starts and watches plugin processes
-//	internal/plain   shows what strangers wrote, so that it cannot steer a terminal
-//	internal/status  turns outcomes, receipts and flags into the one status of a record
-//	internal/reference writes what plugins offer as pages for people
-//	cmd/weir         the command line
-//	bench            weir bench: measures the built program, and counts what may not grow
+//	internal/flow       decides what becomes of every record; pure, without goroutine, clock or I/O
+//	internal/lang       reads pipeline files and evaluates their expressions (HCL)
+//	internal/state      makes it durable (Badger)
+//	internal/host       starts and watches plugin processes
+//	internal/plain      shows what strangers wrote, so that it cannot steer a terminal
+//	internal/status     turns outcomes, receipts and flags into the one status of a record
+//	internal/reference  writes what plugins offer as pages for people
+//	cmd/weir            the command line
+//	bench               weir bench: measures the built program, and counts what may not grow
 //
 // In this package: engine.go builds an [Engine] from a pipeline and the state, loop.go is its one loop, source.go reads sources, batches.go
 // and work.go gather rows and call transforms and sinks, chain.go spares calls whose answers have come already, pace.go spreads calls,
-// content.go answers the machine's questions about rows,
-// settle.go makes settlements durable and brings owed rows back, large.go sorts out what is too large for that, spool.go holds media in
-// flight, disk.go foresees when it is full, heap.go keeps the heap small, news.go makes events, process.go keeps plugin processes alive, lease.go keeps a second engine
-// away (holder.go is who holds it). status.go, owed.go and plan.go say how things stand: admin.go to those who ask a running engine (client.go; bounds.go limits what
-// they may take), idle.go where none runs. archive.go moves a state, rebuild.go begins one where a lost one has to begin.
+// content.go answers the machine's questions about rows, settle.go makes settlements durable and brings owed rows back, large.go sorts out
+// what is too large for that, spool.go holds media in flight, disk.go foresees when it is full, heap.go keeps the heap small, news.go makes
+// events, process.go keeps plugin processes alive, lease.go keeps a second engine away (holder.go is who holds it). status.go, owed.go and
+// plan.go say how things stand: admin.go to those who ask a running engine (client.go; bounds.go limits what they may take), idle.go where
+// none runs. archive.go moves a state, rebuild.go begins one where a lost one has to begin.
 //
 // # The life of a record
 //
