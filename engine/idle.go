@@ -126,13 +126,14 @@ func (i *Idle) Status() (Status, error) {
 			lines[step.Address] = &StepStatus{Address: step.Address, Kind: string(step.Kind), Enabled: step.Enabled}
 		}
 	}
-	var stranded []string
+	var gone []string
 	for k := range s.Owing {
 		o := &s.Owing[k]
 		line := lines[o.Step]
 		if line == nil {
-			line = &StepStatus{Address: o.Step, Stranded: true}
-			lines[o.Step], stranded = line, append(stranded, o.Step)
+			removed := slices.Contains(i.pipe.Removed, o.Step)
+			line = &StepStatus{Address: o.Step, Stranded: !removed, Removed: removed}
+			lines[o.Step], gone = line, append(gone, o.Step)
 		}
 		for g := range o.Groups {
 			i.count(line, o, &o.Groups[g], &st)
@@ -143,7 +144,7 @@ func (i *Idle) Status() (Status, error) {
 			st.Steps = append(st.Steps, *line)
 		}
 	}
-	for _, address := range stranded {
+	for _, address := range gone {
 		st.Steps = append(st.Steps, *lines[address])
 	}
 	return st, nil
@@ -164,6 +165,9 @@ func (i *Idle) count(line *StepStatus, o *state.Owing, g *state.Group, st *Statu
 		return
 	}
 	line.Owed += n
+	if line.Removed {
+		return
+	}
 	st.NextDue = earlier(st.NextDue, g.Due)
 	if !g.Kept && g.Door != o.Step && !g.Deadline.IsZero() && !st.Now.Before(g.Deadline.Add(-i.pipe.Rescue)) {
 		line.NoRescue += n

@@ -53,6 +53,7 @@ type StepStatus struct {
 	Order    string `json:"order,omitempty"` // "key"
 	Effect   string `json:"effect,omitempty"`
 	Stranded bool   `json:"stranded,omitempty"`  // the pipeline no longer has this step
+	Removed  bool   `json:"removed,omitempty"`   // … and says so: nobody looks at what it owes
 	NoRescue int    `json:"no_rescue,omitempty"` // of Owed: so near to the deadline that a running engine would fetch and keep their files
 }
 

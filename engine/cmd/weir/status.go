@@ -72,6 +72,8 @@ func printStatus(w io.Writer, s engine.Status) error {
 		switch {
 		case st.Stranded:
 			fmt.Fprint(t, " stranded: the pipeline no longer has it")
+		case st.Removed:
+			fmt.Fprint(t, " removed: weir owed drop forgets it")
 		case !st.Enabled:
 			fmt.Fprint(t, " disabled")
 		case st.Down != "":
