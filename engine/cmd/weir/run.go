@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -56,6 +57,9 @@ func runCommand() *cobra.Command {
 			log.Info("run", "pipeline", pipe.Name, "data_dir", o.Dir, "version", version)
 			s, err := engine.Run(ctx, o)
 			screen.clear()
+			if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+				return errors.New("interrupted before it began: nothing was read or sent")
+			}
 			if err != nil && s.Pipeline == "" {
 				return err // nothing was run
 			}
