@@ -58,7 +58,7 @@ func runCommand() *cobra.Command {
 			s, err := engine.Run(ctx, o)
 			screen.clear()
 			if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-				return errors.New("interrupted before it began: nothing was read or sent")
+				return errors.New("interrupted before it began")
 			}
 			if err != nil && s.Pipeline == "" {
 				return err // nothing was run
