@@ -125,7 +125,8 @@ type Page struct {
 	Events   []Event
 }
 
-// Transform changes, drops, splits or completes records.
+// Transform changes, drops, splits or completes records. It may be open in two processes at once, its own and that of the step before it in the
+// pipeline, which applies it to the rows it makes: what one of them remembers, the other does not know.
 type Transform interface {
 	Open(ctx context.Context, env *Env) error
 
