@@ -196,6 +196,55 @@ func TestChainEndsEarly(t *testing.T) {
 	}
 }
 
+// Outputs that cannot be written, or read, end the chain before the transform too: the source's process does not die of them.
+func TestChainEndsBeforeBadOutputs(t *testing.T) {
+	bad := &component{work: func(_ context.Context, call *sdk.Call) error {
+		for i := range call.Rows {
+			r := call.Rows[i].Record
+			r.Files = []sdk.File{{Spool: "../elsewhere"}}
+			call.Answer(i, sdk.Emit(r))
+		}
+		return nil
+	}}
+	client, h := chained(t, Options{}, emits(numbered(5)), passes, bad, passes)
+	r, err := client.Read(t.Context(), h[0], nil, h[1:]...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Credit(100, 1<<20)
+	if p, err := r.Next(); err != nil || len(p.Ahead) != 1 {
+		t.Errorf("%d answers ahead, %v", len(p.Ahead), err)
+	}
+}
+
+// What a chain makes travels in one message with the rows. It is left out where that could become too large to be read.
+func TestChainOfLargeRows(t *testing.T) {
+	doubles := &step{silence: time.Minute, transform: &component{work: func(_ context.Context, call *sdk.Call) error {
+		for i := range call.Rows {
+			r := call.Rows[i].Record
+			r.Body = slices.Concat(r.Body, r.Body)
+			call.Answer(i, sdk.Emit(r))
+		}
+		return nil
+	}}}
+	large := numbered(2)
+	for size, want := range map[int]int{maxAhead / 8: 2, maxAhead: 0} { // 1, 2 and 4 eighths are less than all
+		large[0].Body = make([]byte, size)
+		stages, err := chain{doubles, doubles, doubles}.apply(t.Context(), FromRecords(large), time.Now(), time.Second, func() {})
+		if len(stages) != want || err != nil {
+			t.Errorf("%d bytes: %d answers ahead, %v, want %d", size, len(stages), err, want)
+		}
+	}
+}
+
+// passes is a transform that changes nothing.
+var passes = &component{work: func(_ context.Context, call *sdk.Call) error {
+	for i := range call.Rows {
+		call.Answer(i, sdk.Emit(call.Rows[i].Record))
+	}
+	return nil
+}}
+
 // A transform that hangs takes nobody's time for longer than its limit; what the step before it has answered stands.
 func TestChainHangs(t *testing.T) {
 	good := &component{work: func(_ context.Context, call *sdk.Call) error {
