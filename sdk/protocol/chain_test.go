@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -234,6 +235,46 @@ func TestChainOfLargeRows(t *testing.T) {
 		if len(stages) != want || err != nil {
 			t.Errorf("%d bytes: %d answers ahead, %v, want %d", size, len(stages), err, want)
 		}
+	}
+}
+
+// A page that its source gives up, because others are still being worked on, gives its credit back.
+func TestCreditOfPageGivenUp(t *testing.T) {
+	n := runtime.GOMAXPROCS(0)
+	going := make(chan struct{})
+	slow := &component{work: func(ctx context.Context, call *sdk.Call) error {
+		<-going
+		return passes.work(ctx, call)
+	}}
+	source := &component{read: func(ctx context.Context, _ []byte, out sdk.Emitter) error {
+		for range n {
+			if err := out.Emit(ctx, sdk.Page{Records: numbered(1)}); err != nil {
+				return err
+			}
+		}
+		short, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+		defer cancel()
+		err := out.Emit(short, sdk.Page{Records: numbered(1)})
+		close(going)
+		if err == nil {
+			return errors.New("there was room")
+		}
+		return out.Emit(ctx, sdk.Page{Records: numbered(1)})
+	}}
+	client, h := chained(t, Options{Silence: 2 * time.Second}, source, slow)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	r, err := client.Read(ctx, h[0], nil, h[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Credit(n+1, 1<<20)
+	pages := 0
+	for ; err == nil; pages++ {
+		_, err = r.Next()
+	}
+	if pages != n+2 || err != io.EOF {
+		t.Errorf("%d pages, want %d, %v", pages-1, n+1, err)
 	}
 }
 
