@@ -218,6 +218,34 @@ func TestChainEndsBeforeBadOutputs(t *testing.T) {
 	}
 }
 
+// Outputs that no batch may have are for the engine to refuse, with a chain as without.
+func TestChainOfRefusedOutputs(t *testing.T) {
+	swells := &component{work: func(_ context.Context, call *sdk.Call) error {
+		body := make([]byte, 1<<20) // the only one that travels
+		outputs := make([]sdk.Record, maxData>>20+1)
+		for i := range outputs {
+			outputs[i] = sdk.Record{ID: fmt.Sprint(i), Body: body}
+		}
+		call.Answer(0, sdk.Emit(outputs...))
+		return nil
+	}}
+	client, h := chained(t, Options{}, emits(), passes, swells, passes)
+	for _, chain := range [][]uint64{nil, h[3:]} {
+		var broken *ProtocolError
+		err := client.Work(t.Context(), h[2], Work{Batch: FromRecords(numbered(1)), Chain: chain}, func(Answer) error { return nil })
+		if !errors.As(err, &broken) {
+			t.Errorf("chain %v: %v", chain, err)
+		}
+	}
+	answers := 0
+	if err := client.Work(t.Context(), h[1], Work{Batch: FromRecords(numbered(1)), Chain: h[2:]}, func(a Answer) error {
+		answers = len(a.Ahead)
+		return nil
+	}); err != nil || answers != 0 {
+		t.Errorf("%d answers ahead, %v", answers, err)
+	}
+}
+
 // What a chain makes travels in one message with the rows. It is left out where that could become too large to be read.
 func TestChainOfLargeRows(t *testing.T) {
 	doubles := &step{silence: time.Minute, transform: &component{work: func(_ context.Context, call *sdk.Call) error {
