@@ -246,6 +246,29 @@ func TestChainOfRefusedOutputs(t *testing.T) {
 	}
 }
 
+// … nor may outputs inherit so much.
+func TestChainOfRefusedHeirs(t *testing.T) {
+	splits := &component{work: func(_ context.Context, call *sdk.Call) error {
+		outputs := make([]sdk.Record, maxData>>20+1)
+		for i := range outputs {
+			outputs[i] = call.Rows[0].Record
+			outputs[i].ID = fmt.Sprint(i)
+		}
+		call.Answer(0, sdk.Emit(outputs...))
+		return nil
+	}}
+	large := numbered(1)
+	large[0].Body = make([]byte, 1<<20)
+	client, h := chained(t, Options{}, emits(), passes, splits, passes)
+	for _, chain := range [][]uint64{nil, h[3:]} {
+		var broken *ProtocolError
+		err := client.Work(t.Context(), h[2], Work{Batch: FromRecords(large), Chain: chain}, func(Answer) error { return nil })
+		if !errors.As(err, &broken) {
+			t.Errorf("chain %v: %v", chain, err)
+		}
+	}
+}
+
 // What a chain makes travels in one message with the rows. It is left out where that could become too large to be read.
 func TestChainOfLargeRows(t *testing.T) {
 	doubles := &step{silence: time.Minute, transform: &component{work: func(_ context.Context, call *sdk.Call) error {

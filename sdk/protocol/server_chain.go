@@ -112,10 +112,8 @@ func (st *step) stage(ctx context.Context, b *Batch, now time.Time, every time.D
 		if len(stage.Parent) == 0 {
 			return nil
 		}
-		changed, err := readBatch(stage.Outputs)
-		if err == nil {
-			made = b.Inherit(changed, stage.Parent)
-		}
+		var err error
+		made, err = b.outputs(stage.Outputs, stage.Parent)
 		return err
 	})
 	if err != nil {
