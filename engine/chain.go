@@ -13,10 +13,10 @@ import (
 // nothing is different: it asks for a call as ever, and the shell has the answer already. Whatever is not as usual, such as a replay, a row
 // that was refused or a transform that panicked, is a call of the transform's own process, which starts when it is wanted.
 //
-// When a process dies or hangs while it opens or applies a chain nobody knows which step it was. The next ones have none for a while, the
-// transforms are called, and the machine finds the record that did it.
+// When a process dies or hangs while it opens or applies a chain nobody knows which step it was, nor when a page with answers cannot be sent
+// or read. The next ones have none for a while, the transforms are called, and the machine finds the record that did it.
 
-// unchained is how long processes have no chain after one has ended in the middle of it, in real time.
+// unchained is how long a process has no chain after one has ended in the middle, in real time.
 const unchained = 10 * time.Minute
 
 // chain tells the processes which transforms they apply ahead. Those that do nothing else wait until they are wanted.
@@ -83,7 +83,7 @@ func (p *process) unchain(why error) {
 		return
 	}
 	if !time.Now().Before(p.apart) {
-		p.log.Warn("the process ended while it applied a chain: its steps are called one by one", "process", p.name, "error", why, "for", unchained)
+		p.log.Warn("a chain ended in the middle: its steps are called one by one", "process", p.name, "error", why, "for", unchained)
 	}
 	p.apart = time.Now().Add(unchained)
 }

@@ -218,8 +218,8 @@ func TestAheadIsRefused(t *testing.T) {
 	o := mortalRun(t, dir, fmt.Sprintf(`
 weir { name = "refused" }
 source "count" "in" {
-  to   = 100
-  page = 20
+  to   = 1500
+  page = 500 # as much as a call: pages are not called together
 }
 transform "twins" "on" {
   input = source.count.in
@@ -235,16 +235,16 @@ sink "list" "out" {
 }
 `, list, list+"2"))
 	log := logged(&o)
-	if s := stepOf(t, finish(t, o), "transform.twins.on"); s.Done != 80 || s.Owed != 20 {
+	if s := stepOf(t, finish(t, o), "transform.twins.on"); s.Done != 1000 || s.Owed != 500 {
 		t.Errorf("%+v", s)
 	}
-	if n := len(listed(t, list)); n != 100 {
-		t.Errorf("%d of 100 records went past the transform", n)
+	if n := len(listed(t, list)); n != 1500 {
+		t.Errorf("%d of 1500 records went past the transform", n)
 	}
-	if n := len(listed(t, list+"2")); n != 80 {
-		t.Errorf("%d records went through it, want the 80 of four good pages", n)
+	if n := len(listed(t, list+"2")); n != 1000 {
+		t.Errorf("%d records went through it, want the 1000 of two good pages", n)
 	}
-	if !strings.Contains(log.String(), "transform.twins.on: broke the protocol: row 12 has two outputs with one id") {
+	if !strings.Contains(log.String(), "transform.twins.on: broke the protocol: row 32 has two outputs with one id") {
 		t.Errorf("the step is not named:\n%s", log)
 	}
 }
@@ -259,6 +259,51 @@ func (d *twins) Apply(_ context.Context, call *sdk.Call) error {
 		} else {
 			call.Answer(i, sdk.Emit(r))
 		}
+	}
+	return nil
+}
+
+// A page that cannot be sent with what a transform makes of it is read without: a record that one step cannot bear holds up no source.
+func TestAheadCannotBeSent(t *testing.T) {
+	dir := t.TempDir()
+	list := filepath.Join(dir, "list")
+	o := mortalRun(t, dir, fmt.Sprintf(`
+weir { name = "garbled" }
+source "count" "in" {
+  to   = 1500
+  page = 500 # as much as a call: pages are not called together
+}
+transform "garbler" "on" {
+  input = source.count.in
+  retry { tries = 1 }
+}
+sink "list" "out" {
+  input = transform.garbler.on
+  path  = %q
+}
+`, list))
+	log := logged(&o)
+	if s := stepOf(t, finish(t, o), "transform.garbler.on"); s.Done != 1000 || s.Owed != 500 {
+		t.Errorf("%+v", s)
+	}
+	if n := len(listed(t, list)); n != 1000 {
+		t.Errorf("%d records arrived, want the 1000 of two good pages", n)
+	}
+	if n := strings.Count(log.String(), calledOneByOne); n != 1 {
+		t.Errorf("the end of a chain was told %d times:\n%s", n, log)
+	}
+}
+
+// garbler gives number 33 what no message can hold.
+type garbler struct{ mortal }
+
+func (g *garbler) Apply(_ context.Context, call *sdk.Call) error {
+	for i := range call.Rows {
+		r := call.Rows[i].Record
+		if r.Seq == 33 {
+			r.SetMeta("\xff", "no name")
+		}
+		call.Answer(i, sdk.Emit(r))
 	}
 	return nil
 }

@@ -69,7 +69,8 @@ func portions(b *protocol.Batch) []*protocol.Batch {
 	return append(list, protocol.Gather(protocol.Part{Batch: b, Rows: rows}))
 }
 
-// refuseLarge rejects the rows of an answer that have an output which is too large, with all their outputs.
+// refuseLarge rejects the rows of an answer that have an output which is too large, with all their outputs. Answers ahead are for all
+// outputs, so that there are none for what is left.
 func refuseLarge(a protocol.Answer) (protocol.Answer, map[int]string) {
 	if a.Outputs == nil || a.Outputs.BodyBytes() <= maxRecord {
 		return a, nil
@@ -90,7 +91,7 @@ func refuseLarge(a protocol.Answer) (protocol.Answer, map[int]string) {
 			rows, parent = append(rows, int32(i)), append(parent, p)
 		}
 	}
-	a.Outputs, a.Parent = protocol.Gather(protocol.Part{Batch: a.Outputs, Rows: rows}), parent
+	a.Outputs, a.Parent, a.Ahead = protocol.Gather(protocol.Part{Batch: a.Outputs, Rows: rows}), parent, nil
 	if len(rows) == 0 {
 		a.Outputs = nil
 	}

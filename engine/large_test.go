@@ -108,6 +108,35 @@ sink "list" "out" {
 	}
 }
 
+// … and what the transform behind it has answered ahead, for what is gone too, counts as nothing.
+func TestLargeOutputsAhead(t *testing.T) {
+	dir := t.TempDir()
+	list := filepath.Join(dir, "list")
+	o := mortalRun(t, dir, fmt.Sprintf(`
+weir { name = "swell" }
+source "count" "in" {
+  to   = 2
+  page = 2
+}
+transform "swell" "on" { input = source.count.in }
+transform "pass" "on" {
+  input  = transform.swell.on
+  poison = 0
+}
+sink "list" "out" {
+  input = transform.pass.on
+  path  = %q
+}
+`, list))
+	sum := finish(t, o)
+	if s := stepOf(t, sum, "transform.swell.on"); s.Dead != 1 || s.Owed != 0 {
+		t.Errorf("%+v", s)
+	}
+	if seen := listed(t, list); len(seen) != 1 || seen["n1"] != 1 {
+		t.Errorf("arrived %v", seen)
+	}
+}
+
 func TestPortions(t *testing.T) {
 	var list []sdk.Record
 	for i := range 10 {

@@ -61,6 +61,7 @@ func mortals() []sdk.Plugin {
 		{Name: "deadly", Components: []sdk.Component{{Kind: sdk.KindTransform, Type: "deadly",
 			Args: []sdk.Arg{str("path")}, NewTransform: func() sdk.Transform { return &deadly{} }}}},
 		{Name: "twins", Components: []sdk.Component{{Kind: sdk.KindTransform, Type: "twins", NewTransform: func() sdk.Transform { return &twins{} }}}},
+		{Name: "garbler", Components: []sdk.Component{{Kind: sdk.KindTransform, Type: "garbler", NewTransform: func() sdk.Transform { return &garbler{} }}}},
 		{Name: "big", Components: []sdk.Component{{Kind: sdk.KindSource, Type: "big", Emits: []string{"n/1"},
 			Fields: []sdk.Field{{Name: "body.n", Type: sdk.Number}}, NewSource: func() sdk.Source { return &bigger{} }}}},
 		{Name: "swell", Components: []sdk.Component{{Kind: sdk.KindTransform, Type: "swell", NewTransform: func() sdk.Transform { return &sweller{} }}}},

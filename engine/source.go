@@ -119,18 +119,20 @@ func (s *source) run(ctx context.Context) {
 		}
 		if lost(err) { // another process comes
 			s.step.proc.end(life, err)
-			if len(chain) > 0 {
-				s.step.proc.unchain(err)
-				continue
-			}
+		}
+		var e *sdk.Error
+		if said := errors.As(err, &e); len(chain) > 0 && !said { // perhaps because of what the chain made, which could not be sent or read
+			s.step.proc.unchain(err)
+			continue
+		}
+		if lost(err) {
 			if deaths++; deaths >= manyDeaths {
 				s.e.post(func() { s.e.news.sourceFailed(s.step, err) })
 			}
 			continue
 		}
-		var e *sdk.Error
 		wait := pause
-		if errors.As(err, &e) && e.Outcome.After > 0 {
+		if e != nil && e.Outcome.After > 0 {
 			wait = e.Outcome.After
 		}
 		s.e.post(func() { s.e.news.sourceFailed(s.step, err) })

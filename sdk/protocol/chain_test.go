@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -195,6 +196,146 @@ func TestChainEndsEarly(t *testing.T) {
 		})
 	}
 }
+
+// Outputs that cannot be written, or read, end the chain before the transform too: the source's process does not die of them.
+func TestChainEndsBeforeBadOutputs(t *testing.T) {
+	bad := &component{work: func(_ context.Context, call *sdk.Call) error {
+		for i := range call.Rows {
+			r := call.Rows[i].Record
+			r.Files = []sdk.File{{Spool: "../elsewhere"}}
+			call.Answer(i, sdk.Emit(r))
+		}
+		return nil
+	}}
+	client, h := chained(t, Options{}, emits(numbered(5)), passes, bad, passes)
+	r, err := client.Read(t.Context(), h[0], nil, h[1:]...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Credit(100, 1<<20)
+	if p, err := r.Next(); err != nil || len(p.Ahead) != 1 {
+		t.Errorf("%d answers ahead, %v", len(p.Ahead), err)
+	}
+}
+
+// Outputs that no batch may have are for the engine to refuse, with a chain as without.
+func TestChainOfRefusedOutputs(t *testing.T) {
+	swells := &component{work: func(_ context.Context, call *sdk.Call) error {
+		body := make([]byte, 1<<20) // the only one that travels
+		outputs := make([]sdk.Record, maxData>>20+1)
+		for i := range outputs {
+			outputs[i] = sdk.Record{ID: fmt.Sprint(i), Body: body}
+		}
+		call.Answer(0, sdk.Emit(outputs...))
+		return nil
+	}}
+	client, h := chained(t, Options{}, emits(), passes, swells, passes)
+	for _, chain := range [][]uint64{nil, h[3:]} {
+		var broken *ProtocolError
+		err := client.Work(t.Context(), h[2], Work{Batch: FromRecords(numbered(1)), Chain: chain}, func(Answer) error { return nil })
+		if !errors.As(err, &broken) {
+			t.Errorf("chain %v: %v", chain, err)
+		}
+	}
+	answers := 0
+	if err := client.Work(t.Context(), h[1], Work{Batch: FromRecords(numbered(1)), Chain: h[2:]}, func(a Answer) error {
+		answers = len(a.Ahead)
+		return nil
+	}); err != nil || answers != 0 {
+		t.Errorf("%d answers ahead, %v", answers, err)
+	}
+}
+
+// … nor may outputs inherit so much.
+func TestChainOfRefusedHeirs(t *testing.T) {
+	splits := &component{work: func(_ context.Context, call *sdk.Call) error {
+		outputs := make([]sdk.Record, maxData>>20+1)
+		for i := range outputs {
+			outputs[i] = call.Rows[0].Record
+			outputs[i].ID = fmt.Sprint(i)
+		}
+		call.Answer(0, sdk.Emit(outputs...))
+		return nil
+	}}
+	large := numbered(1)
+	large[0].Body = make([]byte, 1<<20)
+	client, h := chained(t, Options{}, emits(), passes, splits, passes)
+	for _, chain := range [][]uint64{nil, h[3:]} {
+		var broken *ProtocolError
+		err := client.Work(t.Context(), h[2], Work{Batch: FromRecords(large), Chain: chain}, func(Answer) error { return nil })
+		if !errors.As(err, &broken) {
+			t.Errorf("chain %v: %v", chain, err)
+		}
+	}
+}
+
+// What a chain makes travels in one message with the rows. It is left out where that could become too large to be read.
+func TestChainOfLargeRows(t *testing.T) {
+	doubles := &step{silence: time.Minute, transform: &component{work: func(_ context.Context, call *sdk.Call) error {
+		for i := range call.Rows {
+			r := call.Rows[i].Record
+			r.Body = slices.Concat(r.Body, r.Body)
+			call.Answer(i, sdk.Emit(r))
+		}
+		return nil
+	}}}
+	large := numbered(2)
+	for size, want := range map[int]int{maxAhead / 8: 2, maxAhead: 0} { // 1, 2 and 4 eighths are less than all
+		large[0].Body = make([]byte, size)
+		stages, err := chain{doubles, doubles, doubles}.apply(t.Context(), FromRecords(large), time.Now(), time.Second, func() {})
+		if len(stages) != want || err != nil {
+			t.Errorf("%d bytes: %d answers ahead, %v, want %d", size, len(stages), err, want)
+		}
+	}
+}
+
+// A page that its source gives up, because others are still being worked on, gives its credit back.
+func TestCreditOfPageGivenUp(t *testing.T) {
+	n := runtime.GOMAXPROCS(0)
+	going := make(chan struct{})
+	slow := &component{work: func(ctx context.Context, call *sdk.Call) error {
+		<-going
+		return passes.work(ctx, call)
+	}}
+	source := &component{read: func(ctx context.Context, _ []byte, out sdk.Emitter) error {
+		for range n {
+			if err := out.Emit(ctx, sdk.Page{Records: numbered(1)}); err != nil {
+				return err
+			}
+		}
+		short, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+		defer cancel()
+		err := out.Emit(short, sdk.Page{Records: numbered(1)})
+		close(going)
+		if err == nil {
+			return errors.New("there was room")
+		}
+		return out.Emit(ctx, sdk.Page{Records: numbered(1)})
+	}}
+	client, h := chained(t, Options{Silence: 2 * time.Second}, source, slow)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	r, err := client.Read(ctx, h[0], nil, h[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Credit(n+1, 1<<20)
+	pages := 0
+	for ; err == nil; pages++ {
+		_, err = r.Next()
+	}
+	if pages != n+2 || err != io.EOF {
+		t.Errorf("%d pages, want %d, %v", pages-1, n+1, err)
+	}
+}
+
+// passes is a transform that changes nothing.
+var passes = &component{work: func(_ context.Context, call *sdk.Call) error {
+	for i := range call.Rows {
+		call.Answer(i, sdk.Emit(call.Rows[i].Record))
+	}
+	return nil
+}}
 
 // A transform that hangs takes nobody's time for longer than its limit; what the step before it has answered stands.
 func TestChainHangs(t *testing.T) {

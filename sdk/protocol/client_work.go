@@ -165,11 +165,11 @@ func (k *answerCheck) outputs(w *pb.WorkResponse, a *Answer) error {
 			return fmt.Errorf("an output of row %d, which is not a done row of this answer", p)
 		}
 	}
-	changed, err := readBatch(w.GetOutputs())
+	outputs, err := k.batch.outputs(w.GetOutputs(), a.Parent)
 	if err != nil {
 		return fmt.Errorf("outputs: %w", err)
 	}
-	a.Outputs = k.batch.Inherit(changed, a.Parent)
+	a.Outputs = outputs
 	if err := a.Outputs.checkIDs(); err != nil {
 		return fmt.Errorf("outputs: %w", err)
 	}

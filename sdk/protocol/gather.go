@@ -1,6 +1,8 @@
 package protocol
 
 import (
+	"fmt"
+
 	"github.com/weir-etl/weir/sdk"
 	"github.com/weir-etl/weir/sdk/protocol/pb"
 )
@@ -98,6 +100,40 @@ func (b *Batch) Inherit(changed *Batch, parent []uint32) *Batch {
 	}
 	out.meta = p.meta(changed, b)
 	return out
+}
+
+// outputs reads what was made of rows of b, and inherits the rest. Few bytes may be many outputs of one large row: more than a column holds.
+func (b *Batch) outputs(w *pb.Batch, parent []uint32) (*Batch, error) {
+	changed, err := readBatch(w)
+	if err != nil {
+		return nil, err
+	}
+	several := false // outputs of one row
+	for i := 1; i < len(parent) && !several; i++ {
+		several = parent[i] <= parent[i-1]
+	}
+	if several {
+		kept := map[string]*column{}
+		for k := range b.meta {
+			kept["meta."+b.meta[k].wire.Name] = &b.meta[k].column
+		}
+		kept["id"], kept["key"], kept["kind"], kept["body"] = &b.id, &b.key, &b.kind, &b.body
+		for name, c := range map[string]*column{"id": &changed.id, "key": &changed.key, "kind": &changed.kind, "body": &changed.body} {
+			if c.present() {
+				delete(kept, name)
+			}
+		}
+		for name, c := range kept {
+			size := 0
+			for _, p := range parent {
+				from, to := c.span(int(p))
+				if size += to - from; size > maxData {
+					return nil, fmt.Errorf("column %s: outputs inherit more than %d bytes", name, maxData)
+				}
+			}
+		}
+	}
+	return b.Inherit(changed, parent), nil
 }
 
 func (b *Batch) sameColumns() bool {

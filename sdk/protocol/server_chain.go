@@ -16,6 +16,10 @@ import (
 // canChain is what a description says of a process that applies transforms ahead of their call.
 const canChain = "chain"
 
+// maxAhead is how many bytes of bodies a message may hold together with answers ahead. What the rows alone leave room for in a message, they
+// and all that is made of them may not.
+const maxAhead = 64 << 20
+
 // errLost says that a component shows no progress. Its call, and what it was to be part of, cannot go on.
 var errLost = errors.New("the component hangs")
 
@@ -47,29 +51,26 @@ func (c chain) done() {
 }
 
 // apply gives a batch to the first transform, and to each that follows what the one before it has made of it. It ends early where nothing
-// is left and before a transform without a whole answer, which panicked or forgot a row: the engine is to call that one, with the rows, and
-// to find out. Signs of life go to alive. It returns errLost when a component hangs.
+// is left, before a transform without a whole answer, which panicked or forgot a row, and before an answer that makes the message too large:
+// the engine is to call that one, with the rows, and to find out. Signs of life go to alive. It returns errLost when a component hangs.
 func (c chain) apply(ctx context.Context, b *Batch, now time.Time, every time.Duration, alive func()) ([]*pb.Stage, error) {
 	var stages []*pb.Stage
+	size := b.BodyBytes()
 	for _, st := range c {
-		stage, err := st.stage(ctx, b, now, every, alive)
-		if stage == nil || err != nil {
-			return stages, err
-		}
-		if stages = append(stages, stage); len(stage.Parent) == 0 {
+		if b == nil || size > maxAhead {
 			break
 		}
-		made, err := readBatch(stage.Outputs)
-		if err != nil {
-			panic("protocol: " + err.Error()) // made here
+		stage, made, err := st.stage(ctx, b, now, every, alive)
+		if size += len(stage.GetOutputs().GetBody().GetData()); stage == nil || err != nil || size > maxAhead {
+			return stages, err
 		}
-		b = b.Inherit(made, stage.Parent)
+		stages, b = append(stages, stage), made
 	}
 	return stages, nil
 }
 
-// stage is the answer of one transform for a whole batch; nil = it has none.
-func (st *step) stage(ctx context.Context, b *Batch, now time.Time, every time.Duration, alive func()) (*pb.Stage, error) {
+// stage is the answer of one transform for a whole batch, nil = it has none, and what goes on, nil = nothing.
+func (st *step) stage(ctx context.Context, b *Batch, now time.Time, every time.Duration, alive func()) (*pb.Stage, *Batch, error) {
 	l := &life{batch: b}
 	defer st.lives.begin(l)()
 	outcomes, answered := make([]sdk.Outcome, b.Rows()), make([]bool, b.Rows())
@@ -95,9 +96,9 @@ func (st *step) stage(ctx context.Context, b *Batch, now time.Time, every time.D
 	var p *panicked
 	switch {
 	case err == errLost:
-		return nil, err
+		return nil, nil, err
 	case errors.As(err, &p), err == nil && left > 0:
-		return nil, nil
+		return nil, nil, nil
 	case err != nil:
 		for i, ok := range answered {
 			if !ok {
@@ -105,9 +106,20 @@ func (st *step) stage(ctx context.Context, b *Batch, now time.Time, every time.D
 			}
 		}
 	}
-	stage := &pb.Stage{}
-	stage.Outcomes, stage.Outputs, stage.Parent = writeAnswers(b, all, outcomes)
-	return stage, nil
+	stage, made := &pb.Stage{}, (*Batch)(nil)
+	err = st.guard("answers", func() error {
+		stage.Outcomes, stage.Outputs, stage.Parent = writeAnswers(b, all, outcomes)
+		if len(stage.Parent) == 0 {
+			return nil
+		}
+		var err error
+		made, err = b.outputs(stage.Outputs, stage.Parent)
+		return err
+	})
+	if err != nil {
+		return nil, nil, nil
+	}
+	return stage, made, nil
 }
 
 // watched runs a part of a component until it returns or hangs.

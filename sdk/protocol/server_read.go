@@ -106,6 +106,9 @@ func (e *emitter) Emit(ctx context.Context, p sdk.Page) error {
 	select {
 	case e.room <- struct{}{}:
 	case <-ctx.Done():
+		if b != nil {
+			e.grow(int64(b.Rows()), int64(b.BodyBytes()))
+		}
 		return ctx.Err()
 	}
 	e.order.Lock()
@@ -195,14 +198,19 @@ func (e *emitter) listen() {
 			return
 		}
 		if c := req.GetCredit(); c != nil {
-			e.mu.Lock()
-			e.records += int64(c.GetRecords())
-			e.bytes += int64(c.GetBytes())
-			close(e.grown)
-			e.grown = make(chan struct{})
-			e.mu.Unlock()
+			e.grow(int64(c.GetRecords()), int64(c.GetBytes()))
 		}
 	}
+}
+
+// grow adds credit.
+func (e *emitter) grow(records, bytes int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.records += records
+	e.bytes += bytes
+	close(e.grown)
+	e.grown = make(chan struct{})
 }
 
 // signs sends a sign of life again and again until stop is called.

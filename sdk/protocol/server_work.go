@@ -287,11 +287,11 @@ func (a *answers) last(ctx context.Context, now time.Time, every time.Duration) 
 	if len(a.chain) == 0 || len(w.Parent) == 0 {
 		return a.stream.Send(w)
 	}
-	made, err := readBatch(w.Outputs)
-	if err != nil {
-		panic("protocol: " + err.Error()) // made here
+	made, err := a.batch.outputs(w.Outputs, w.Parent)
+	if err != nil { // too much for a batch: the engine refuses it
+		return a.stream.Send(w)
 	}
-	w.Ahead, err = a.chain.apply(ctx, a.batch.Inherit(made, w.Parent), now, every, func() { a.stream.Send(&pb.WorkResponse{}) })
+	w.Ahead, err = a.chain.apply(ctx, made, now, every, func() { a.stream.Send(&pb.WorkResponse{}) })
 	if sent := a.stream.Send(w); sent != nil || err == nil {
 		return sent
 	}
