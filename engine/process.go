@@ -52,6 +52,7 @@ type life struct {
 
 var (
 	errDown     = errors.New("the process is down")
+	errStarts   = fmt.Errorf("%w: it is started now", errDown)
 	errReopened = errors.New("ended on purpose: the arguments of a step that may hold rows have changed")
 )
 
@@ -247,7 +248,9 @@ func (p *process) called(s *step) (*life, uint64) {
 func (p *process) work(ctx context.Context, s *step, w protocol.Work, ahead bool, on func(protocol.Answer) error) error {
 	l, handle := p.called(s)
 	if l == nil {
-		p.wake()
+		if p.wake() {
+			return errStarts
+		}
 		return errDown
 	}
 	defer l.calls.Done()
@@ -302,15 +305,17 @@ func lost(err error) bool {
 	return errors.As(err, &gone) || errors.As(err, &silent)
 }
 
-// wake starts a process that has not been wanted so far. Until it is up the machine must not call it.
-func (p *process) wake() {
+// wake starts a process that has not been wanted so far, and reports whether it did. Until it is up the machine must not call it.
+func (p *process) wake() (starts bool) {
 	if p.wanted == nil {
-		return
+		return false
 	}
 	p.want.Do(func() {
+		starts = true
 		p.available(false)
 		close(p.wanted)
 	})
+	return starts
 }
 
 // await waits until the process of a step runs.

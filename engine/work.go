@@ -151,7 +151,7 @@ func (e *Engine) work(j *job) {
 	}
 	if err != nil {
 		ret.Code = "PLUGIN_FAILED"
-		if e.ctx.Err() == nil && (sent || e.begin.Err() == nil) { // else the run is ending, and this call with it
+		if e.ctx.Err() == nil && (sent || e.begin.Err() == nil) && !errors.Is(err, errStarts) { // else the run is ending, and this call with it
 			e.Log.Warn("call failed", "step", s.address, "rows", j.batch.Rows(), "error", err)
 		}
 	}
