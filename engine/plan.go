@@ -21,8 +21,8 @@ type PlannedStep struct {
 	Kind       string   `json:"kind"`
 	Component  string   `json:"component"`
 	Plugin     string   `json:"plugin"`
-	Process    string   `json:"process"`          // steps of one process share it
-	Behind     string   `json:"behind,omitempty"` // the step whose process applies this transform to its rows; its own process is for the rest
+	Process    string   `json:"process"`         // steps of one process share it
+	Ahead      string   `json:"ahead,omitempty"` // the step in whose process this transform is applied where that can be; its own is for the rest
 	Connection string   `json:"connection,omitempty"`
 	Inputs     []string `json:"inputs,omitempty"`
 	After      []string `json:"after,omitempty"`
@@ -46,8 +46,8 @@ func NewPlan(pipe *lang.Pipeline) Plan {
 		if s.Connection != nil {
 			n.Connection = s.Connection.Address
 		}
-		if s.Behind != nil {
-			n.Behind = s.Behind.Address
+		for first := s.Behind; first != nil; first = first.Behind {
+			n.Ahead = first.Address
 		}
 		if s.Kind == sdk.KindSink {
 			n.OnOwed = "wait"

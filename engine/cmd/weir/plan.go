@@ -107,8 +107,8 @@ func printPlan(w io.Writer, plan engine.Plan) {
 		}
 		line("connection", s.Connection)
 		line("input", strings.Join(s.Inputs, ", "))
-		if s.Behind != "" {
-			line("ahead", "applied in the process of "+s.Behind+"; in its own where that cannot be (isolate = true: always)")
+		if s.Ahead != "" {
+			line("ahead", "applied in the process of "+s.Ahead+"; in its own where that cannot be (isolate = true: always)")
 		}
 		line("after", strings.Join(s.After, ", "))
 		if s.OnOwed == "pass" {
