@@ -16,7 +16,7 @@ import (
 // When a process dies or hangs while it opens or applies a chain nobody knows which step it was, nor when a page with answers cannot be sent
 // or read. The next ones have none for a while, the transforms are called, and the machine finds the record that did it.
 
-// unchained is how long a process has no chain after one has ended in the middle, in real time.
+// unchained is how long a process has no chain after one has ended in the middle, in real time; its next start or Read then has one again.
 const unchained = 10 * time.Minute
 
 // chain tells the processes which transforms they apply ahead. Those that do nothing else wait until they are wanted.
@@ -25,7 +25,7 @@ func (e *Engine) chain() {
 		if s.proc == nil || s.Behind != nil {
 			continue
 		}
-		for next := s.behind; next != nil; next = next.behind {
+		for next := s.follower; next != nil; next = next.follower {
 			s.proc.chained = append(s.proc.chained, next)
 			if !slices.Contains(s.proc.plugins, next.Plugin) {
 				s.proc.plugins = append(s.proc.plugins, next.Plugin)
@@ -65,7 +65,7 @@ func (p *process) chainOf(l *life, s *step) (handles []uint64) {
 	if p.isUnchained() {
 		return nil
 	}
-	for s = s.behind; s != nil; s = s.behind {
+	for s = s.follower; s != nil; s = s.follower {
 		h := l.ahead[s]
 		if h == 0 {
 			break
@@ -83,7 +83,7 @@ func (p *process) unchain(why error) {
 		return
 	}
 	if !time.Now().Before(p.apart) {
-		p.log.Warn("a chain ended in the middle: its steps are called one by one", "process", p.name, "error", why, "for", unchained)
+		p.log.Warn("a chain ended in the middle: its steps are called one by one", "process", p.name, "error", why, "at_least_for", unchained)
 	}
 	p.apart = time.Now().Add(unchained)
 }
@@ -105,7 +105,7 @@ func (e *Engine) answeredAhead(c flow.Call) bool {
 		return false
 	}
 	for _, p := range c.Parts {
-		if h := e.batches[p.Batch]; p.Rows != nil || len(h.ahead) == 0 || h.maker.behind != e.steps[c.Step] {
+		if h := e.batches[p.Batch]; p.Rows != nil || len(h.ahead) == 0 || h.maker.follower != e.steps[c.Step] {
 			return false
 		}
 	}

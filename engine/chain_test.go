@@ -312,7 +312,7 @@ func (g *garbler) Apply(_ context.Context, call *sdk.Call) error {
 func TestChainComesBack(t *testing.T) {
 	p := &process{apart: time.Now().Add(-time.Second)}
 	a, b := &step{}, &step{}
-	a.behind = b
+	a.follower = b
 	l := &life{ahead: map[*step]uint64{b: 7}}
 	if got := p.chainOf(l, a); len(got) != 1 || got[0] != 7 {
 		t.Errorf("chain %v", got)

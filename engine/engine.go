@@ -142,7 +142,7 @@ type step struct {
 	proc       *process
 	pace       *pace // the step's own limit; that of its connection is the process's
 	source     *source
-	behind     *step     // the transform that may answer ahead for what comes out of this step; nil = none
+	follower   *step     // the transform that may answer ahead for what comes out of this step; nil = none
 	trouble    string    // what the last outage of its service looked like, for people
 	downSince  time.Time // an outage that an earlier run has told of, and since which its service has not answered; else zero
 	failures   int       // in a row: reads of a source, or openings
@@ -336,7 +336,7 @@ func (e *Engine) graph() flow.Config {
 		}
 		r.onlySome, r.evenArgs = s.HasWhen || c.FilesOnly, len(s.PerRecord()) == 0
 		if s.Behind != nil {
-			e.steps[e.byName[s.Behind.Address]].behind = r
+			e.steps[e.byName[s.Behind.Address]].follower = r
 		}
 		e.byName[s.Address] = i
 		e.steps = append(e.steps, r)
